@@ -1,0 +1,129 @@
+"""A run, written down: everything that decides its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from core.allocation import AnyAllocation, Uniform
+from core.data import AnyCorpus, EmbeddedCorpus
+from core.errors import InputError
+from core.methods import AnyMethod
+from core.methods.wanda import Wanda
+from core.models.sources import AnySource, Embedded
+from core.patterns import AnyPattern, Unstructured
+
+DEFAULT_SPARSITY = 0.5
+
+
+class Calibration(BaseModel, frozen=True, extra="forbid"):
+    """The text whose activations guide the pruning: ``windows`` random windows of ``seqlen`` tokens."""
+
+    corpus: AnyCorpus = Field(default_factory=EmbeddedCorpus)
+    windows: int = Field(
+        16, ge=1, le=4096, title="Windows", description="Number of calibration windows; the literature uses 128."
+    )
+    seqlen: int = Field(
+        256, ge=8, le=131072, title="Window length", description="Tokens in each calibration window."
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides which windows are drawn.")
+    batch_size: int = Field(
+        4, ge=1, le=1024, title="Batch size", description="Windows run at once; more is faster and needs more memory."
+    )
+
+
+class Evaluation(BaseModel, frozen=True, extra="forbid"):
+    """The text on which dense and pruned are compared: non-overlapping windows, spread evenly where limited."""
+
+    corpus: AnyCorpus = Field(default_factory=EmbeddedCorpus)
+    windows: int | None = Field(
+        40, ge=1, title="Windows", description="Evaluation windows, spread evenly over the text; empty: all of it."
+    )
+    seqlen: int = Field(
+        256, ge=8, le=131072, title="Window length", description="Tokens in each evaluation window."
+    )
+    batch_size: int = Field(4, ge=1, le=1024, title="Batch size", description="Windows run at once.")
+
+
+class RunConfig(BaseModel, frozen=True, extra="forbid"):
+    """Model, method, pattern, sparsity, allocation, calibration and evaluation of one run."""
+
+    model: AnySource = Field(default_factory=Embedded)
+    method: AnyMethod = Field(default_factory=Wanda)
+    pattern: AnyPattern = Field(default_factory=Unstructured)
+    sparsity: float = Field(
+        DEFAULT_SPARSITY,
+        title="Sparsity",
+        description="Fraction of each module's weights that is pruned, in [0, 1).",
+    )
+    allocation: AnyAllocation = Field(default_factory=Uniform)
+    calibration: Calibration = Field(default_factory=Calibration)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sparsity_from_pattern(cls, values: Any) -> Any:
+        """Where the pattern fixes the sparsity and none is given, it is the pattern's."""
+        if isinstance(values, dict) and values.get("sparsity") is None:
+            from core.patterns import Pattern
+
+            values = {key: value for key, value in values.items() if key != "sparsity"}
+            if "pattern" in values:
+                pattern = values["pattern"] = Pattern.coerce(values["pattern"])
+                if isinstance(pattern, Pattern) and pattern.sparsity is not None:
+                    values["sparsity"] = pattern.sparsity
+        return values
+
+    @model_validator(mode="after")
+    def _sparsity_fits(self) -> Self:
+        if not 0 <= self.sparsity < 1:
+            raise InputError(
+                f"sparsity = {self.sparsity} is outside [0, 1); give the fraction of weights to prune, such as 0.5."
+            )
+        fixed = self.pattern.sparsity
+        if fixed is not None and abs(fixed - self.sparsity) > 1e-9:
+            raise InputError(
+                f"sparsity = {self.sparsity:g} contradicts pattern = {self.pattern.label}, which prunes {fixed:g} of the weights; "
+                "leave the sparsity out or choose another pattern."
+            )
+        return self
+
+    def canonical(self) -> str:
+        """The same JSON text for the same config, whatever the order in which it was given."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def title(self) -> str:
+        """A short name for lists: method, pattern, sparsity."""
+        percent = f"{100 * self.sparsity:g} %"
+        shape = percent if self.pattern.sparsity is None else f"{self.pattern.label} ({percent})"
+        return f"{self.method.title} {shape}"
+
+
+class Identity(BaseModel, frozen=True):
+    """What a config's words stood for when it was run: a run's id is the hash of config and identity together."""
+
+    model_revision: str
+    calibration_fingerprint: str
+    evaluation_fingerprint: str
+    method_version: int
+
+    def run_id(self, config: RunConfig) -> str:
+        text = config.canonical() + self.model_dump_json()
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identify(config: RunConfig) -> Identity:
+    """Resolves the model's revision and the corpora's fingerprints.
+
+    Raises InputError (one sentence) where the model or a text cannot be found or reached.
+    """
+    return Identity(
+        model_revision=config.model.revision_key(),
+        calibration_fingerprint=config.calibration.corpus.fingerprint(),
+        evaluation_fingerprint=config.evaluation.corpus.fingerprint(),
+        method_version=config.method.version,
+    )

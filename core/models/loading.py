@@ -1,0 +1,81 @@
+"""Loads models and tokenizers with transformers, never executing a model's own code."""
+
+from __future__ import annotations
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+
+from core.errors import InputError, NotFound
+from core.models.sources import LoadedModel, ModelSource
+from core.models.structure import profile
+from core.profile import ModelProfile
+
+
+def load(source: ModelSource) -> LoadedModel:
+    """Loads ``source``. Raises InputError where the files are not those of a model that can be loaded."""
+    place, revision = source.location()
+    device = resolve_device(source.device)
+    config = _config(source, place, revision)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            place,
+            revision=revision or "main",
+            config=config,
+            dtype=_dtype(source, config, device),
+            use_safetensors=None if source.pickle_allowed else True,
+            trust_remote_code=False,
+            weights_only=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or "main", trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
+    return LoadedModel(model.to(device).eval(), tokenizer)
+
+
+def profile_without_weights(source: ModelSource) -> ModelProfile:
+    """The profile of ``source`` from its config alone."""
+    place, revision = source.location()
+    config = _config(source, place, revision)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except ValueError as error:
+        raise InputError(f"model = {source.label!r} is not a causal language model: {_first_line(error)}") from error
+    model.tie_weights()
+    return profile(model)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device that ``name`` means here. Raises InputError where it does not exist."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device = {name!r} is not available here ({_first_line(error)}); use auto or cpu.") from error
+    return device
+
+
+def _config(source: ModelSource, place: str, revision: str | None) -> PreTrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(place, revision=revision or "main", trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
+    if not isinstance(config, transformers.PreTrainedConfig):
+        raise NotFound(f"model = {source.label!r} has a config.json that transformers does not know.")
+    return config
+
+
+def _dtype(source: ModelSource, config: PreTrainedConfig, device: torch.device) -> torch.dtype:
+    if source.dtype != "auto":
+        return getattr(torch, source.dtype)  # type: ignore[no-any-return]
+    stored = config.dtype or torch.float32
+    stored = getattr(torch, stored) if isinstance(stored, str) else stored
+    return torch.float32 if stored == torch.float16 and device.type == "cpu" else stored
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

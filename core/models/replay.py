@@ -1,0 +1,114 @@
+"""Runs a model's decoder blocks one by one, each with exactly the arguments the model itself would give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from transformers import PreTrainedModel
+
+from core.errors import InputError
+from core.models.structure import Block
+
+
+class _LastBlockReached(Exception):
+    pass
+
+
+class _WrongForm(Exception):
+    pass
+
+
+@dataclass
+class Stream:
+    """The hidden states on their way through the blocks, one tensor [batch, seqlen, hidden] per batch of windows."""
+
+    hidden: list[torch.Tensor]
+    _calls: list[list[_Call]]  # by batch, by block
+
+    def forward(self, block: Block) -> Iterator[torch.Tensor]:
+        """The block's output for each batch, from the hidden states that stand before it."""
+        for hidden, calls in zip(self.hidden, self._calls, strict=True):
+            output = block.layer(hidden, *calls[block.index].args, **calls[block.index].kwargs)
+            yield output[0] if isinstance(output, tuple) else output
+
+    def propagate(self, block: Block) -> None:
+        """Replaces the hidden states by the block's output."""
+        for batch, output in enumerate(self.forward(block)):
+            self.hidden[batch] = output
+
+
+@dataclass(frozen=True)
+class _Call:
+    args: tuple[Any, ...]  # positional arguments after the hidden states
+    kwargs: dict[str, Any]
+
+
+def capture(
+    model: PreTrainedModel, blocks: list[Block], windows: Int[torch.Tensor, "n seqlen"], batch_size: int
+) -> Stream:
+    """The stream before the first block, with every block's own arguments (masks, positions) for every batch.
+
+    No block computes: each passes its input through, the last one stops the model. Blocks that return a tuple in the
+    model's own forward do so here too, which is found out by looking at what reaches the next block.
+    """
+    hidden, calls = [], []
+    for batch in windows.split(batch_size):
+        try:
+            first, batch_calls = _capture_batch(model, blocks, batch, as_tuple=False)
+        except _WrongForm:
+            first, batch_calls = _capture_batch(model, blocks, batch, as_tuple=True)
+        hidden.append(first)
+        calls.append(batch_calls)
+    return Stream(hidden, calls)
+
+
+def _capture_batch(
+    model: PreTrainedModel, blocks: list[Block], batch: torch.Tensor, as_tuple: bool
+) -> tuple[torch.Tensor, list[_Call]]:
+    inputs: list[torch.Tensor] = []
+    calls: list[_Call] = []
+
+    def passing(*args: Any, **kwargs: Any) -> Any:
+        if "hidden_states" in kwargs:
+            args = (kwargs.pop("hidden_states"), *args)
+        if inputs and args[0] is not inputs[0]:
+            if as_tuple:
+                raise InputError(
+                    f"model = {type(model).__name__} changes the hidden states between its blocks, "
+                    "so they cannot be run one by one; it is not supported."
+                )
+            raise _WrongForm
+        inputs.append(args[0])
+        calls.append(_Call(args[1:], kwargs))
+        if len(calls) == len(blocks):
+            raise _LastBlockReached
+        return (args[0],) if as_tuple else args[0]
+
+    with _replaced_forwards(blocks, passing):
+        try:
+            model(input_ids=batch.to(model.device), use_cache=False)
+        except _LastBlockReached:
+            return inputs[0], calls
+    raise InputError(
+        f"model = {type(model).__name__} did not run all of its {len(blocks)} blocks; it is not supported."
+    )
+
+
+@contextmanager
+def _replaced_forwards(blocks: list[Block], forward: Any) -> Iterator[None]:
+    own = [block.layer.__dict__.get("forward") for block in blocks]  # set where accelerate wraps a layer
+    try:
+        for block in blocks:
+            block.layer.forward = forward
+        yield
+    finally:
+        for block, original in zip(blocks, own, strict=True):
+            if original is None:
+                del block.layer.forward
+            else:
+                block.layer.forward = original

