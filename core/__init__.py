@@ -1,0 +1,50 @@
+"""PruneScope's core: everything that computes.
+
+The names below are imported when they are first used, so that ``import core`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "prune": "core.api",
+    "run_config": "core.api",
+    "reopen": "core.api",
+    "export_run": "core.api",
+    "prune_model": "core.engine",
+    "RunConfig": "core.config",
+    "Calibration": "core.config",
+    "Evaluation": "core.config",
+    "InputError": "core.errors",
+    "Store": "core.store",
+    "Method": "core.methods",
+    "ScoreMethod": "core.methods",
+    "Pruned": "core.methods",
+    "Magnitude": "core.methods.magnitude",
+    "Wanda": "core.methods.wanda",
+    "SparseGPT": "core.methods.sparsegpt",
+    "Pattern": "core.patterns",
+    "Unstructured": "core.patterns",
+    "NM": "core.patterns",
+    "Allocation": "core.allocation",
+    "Uniform": "core.allocation",
+    "Statistic": "core.statistics",
+    "InputStatistics": "core.statistics",
+    "Corpus": "core.data",
+    "EmbeddedCorpus": "core.data",
+    "TextFile": "core.data",
+    "Embedded": "core.models.sources",
+    "Hub": "core.models.sources",
+    "LocalFolder": "core.models.sources",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'core' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -27,6 +27,9 @@ class ModelProfile(BaseModel, frozen=True):
     max_seqlen: int | None
     """None where the positions are not bounded (ALiBi)."""
     vocabulary: int
+    hidden_size: int
+    itemsize: int
+    """Bytes of one weight as the checkpoint stores it."""
     modules: tuple[ModuleInfo, ...]
 
     @property

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from core.errors import InputError, NotFound
 from core.models.sources import LoadedModel, ModelSource
 from core.models.structure import profile
 from core.profile import ModelProfile
+
+transformers.utils.logging.disable_progress_bar()  # progress is told by events
 
 
 def load(source: ModelSource) -> LoadedModel:
@@ -27,10 +31,24 @@ def load(source: ModelSource) -> LoadedModel:
             trust_remote_code=False,
             weights_only=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or "main", trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
-    return LoadedModel(model.to(device).eval(), tokenizer)
+    return LoadedModel(model.to(device).eval(), load_tokenizer(source))
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """The tokenizer of ``source``. Raises InputError where there is none."""
+    place, revision = source.location()
+    try:
+        return _tokenizer(place, revision or "main", source.revision_key())
+    except (OSError, ValueError) as error:
+        raise NotFound(f"model = {source.label!r} has no tokenizer that can be loaded: {_first_line(error)}") from error
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(place: str, revision: str, content: str) -> PreTrainedTokenizerBase:
+    """Kept between runs, since loading takes a third of a second; ``content`` makes a changed folder another one."""
+    return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
 
 
 def profile_without_weights(source: ModelSource) -> ModelProfile:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -68,6 +68,16 @@ class ModelSource(Component):
     @property
     def pickle_allowed(self) -> bool:
         return False
+
+    def pinned(self, revision: str) -> Self:
+        """This source fixed to what ``revision_key`` said it was, so that it cannot change between look-up and load."""
+        return self
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Loads the tokenizer alone, which is quick, so that a text can be checked before a large model is loaded."""
+        from core.models.loading import load_tokenizer
+
+        return load_tokenizer(self)
 
     def load(self) -> LoadedModel:
         """Loads model and tokenizer. Raises InputError, one sentence, where that cannot be done."""
@@ -135,6 +145,9 @@ class Hub(ModelSource):
         from core.models.hub import resolve_commit
 
         return resolve_commit(self.id, self.revision, self.allow_bin)
+
+    def pinned(self, revision: str) -> Self:
+        return self.model_copy(update={"revision": revision})
 
     def location(self) -> tuple[str, str | None]:
         return self.id, self.revision_key()

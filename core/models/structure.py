@@ -91,6 +91,8 @@ def profile(model: PreTrainedModel) -> ModelProfile:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         max_seqlen=getattr(config, "max_position_embeddings", None),
         vocabulary=config.vocab_size,
+        hidden_size=config.hidden_size,
+        itemsize=next(model.parameters()).element_size(),
         modules=tuple(
             ModuleInfo(
                 name=name,

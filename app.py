@@ -1,0 +1,10 @@
+"""PruneScope: page config and navigation; nothing else."""
+
+import streamlit as st
+
+from pages.components.shell import navigation
+
+# A Dask worker imports this file again when it starts; only the app itself may draw.
+if __name__ == "__main__":
+    st.set_page_config(page_title="PruneScope", page_icon=":material/content_cut:", layout="wide")
+    navigation().run()

@@ -1,0 +1,182 @@
+"""The commands of ``python -m core``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from core.cli.options import config_values, run_options
+from core.errors import Cancelled, InputError, explain
+
+_NOT_FOUND_CODE, _CANCELLED_CODE = 2, 130
+
+
+class _Commands(click.Group):
+    """Tells what the user can mend in one sentence, with exit code 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (InputError, ValidationError) as error:
+            click.echo(f"Error: {explain(error)}", err=True)
+            sys.exit(_NOT_FOUND_CODE)
+        except (Cancelled, KeyboardInterrupt):
+            click.echo("Cancelled.", err=True)
+            sys.exit(_CANCELLED_CODE)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--home", metavar="FOLDER", help="Where runs are kept (PRUNESCOPE_HOME).")
+@click.option("--cache", metavar="FOLDER", help="Where converted models and token ids are kept (PRUNESCOPE_CACHE).")
+@click.option("--verbose", is_flag=True, help="Log what happens.")
+def main(home: str | None, cache: str | None, verbose: bool) -> None:
+    """Prune language models and see what it does to them."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    _quiet_libraries()
+    for name, value in (("PRUNESCOPE_HOME", home), ("PRUNESCOPE_CACHE", cache)):
+        if value:
+            os.environ[name] = value
+
+
+def _quiet_libraries() -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+@main.command()
+@run_options
+@click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A config as JSON (as --json and exports write it); other run options are then not allowed.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to FILE.")
+@click.option("--save", "save_to", type=click.Path(path_type=Path), help="Save the pruned model to this folder.")
+@click.option("--overwrite", is_flag=True, help="Let --save replace what is there.")
+@click.option("--delete", "drop_weights", is_flag=True, help="Keep no weights of this run, only masks and figures.")
+def prune(
+    config_file: Path | None, json_file: Path | None, save_to: Path | None, overwrite: bool, drop_weights: bool, **given: Any
+) -> None:
+    """Prune a model, measure it, and write the run to the store."""
+    from core.api import run_config
+    from core.cli.output import ProgressBar, console, result_table, run_json
+    from core.export import check_target, save
+    from core.store import Store
+
+    if save_to and drop_weights:
+        raise InputError("--delete would delete what --save keeps; leave one of them out.")
+    if save_to:
+        check_target(save_to, overwrite)
+    if json_file and not json_file.parent.is_dir():
+        raise InputError(f"json = {str(json_file)!r} lies in a folder that does not exist; create {json_file.parent}.")
+    config = _config(config_file, given)
+    store = Store.open()
+    with ProgressBar() as bar:
+        loaded, run = run_config(config, store, bar)
+        if save_to:
+            save(loaded, run, save_to, overwrite)
+    if drop_weights:
+        store.delete_weights(run.id)
+    if json_file:
+        modules = store.modules(run.id).to_dict(orient="records")
+        json_file.write_text(json.dumps(run_json(run, modules), indent=2), encoding="utf-8")
+    console.print(result_table(run))
+
+
+def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
+    from core.api import make_config
+    from core.config import RunConfig
+    from core.models.sources import parse_source
+
+    if config_file is None:
+        values = config_values(given)
+        model = parse_source(values.pop("model"), **values.pop("model_options"))
+        return make_config(model, **values)
+    beside = sorted(name for name, value in given.items() if value is not None)
+    if beside:
+        raise InputError(f"--{beside[0].replace('_', '-')} is given beside --config; change the file, or leave one out.")
+    try:
+        content = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"config = {str(config_file)!r} is not JSON ({error}).") from None
+    return RunConfig.model_validate(content.get("config", content) if isinstance(content, dict) else content)
+
+
+@main.command()
+def methods() -> None:
+    """List the methods that are registered."""
+    from core.cli.output import console, method_table
+
+    console.print(method_table())
+
+
+@main.group()
+def runs() -> None:
+    """List, show, export and delete runs of the store."""
+
+
+@runs.command("list")
+def list_runs() -> None:
+    """List all runs, the latest first."""
+    from core.cli.output import console, runs_table
+    from core.store import Store
+
+    store = Store.open()
+    store.reconcile()
+    console.print(runs_table(store.runs()))
+
+
+@runs.command("show")
+@click.argument("run_id")
+def show_run(run_id: str) -> None:
+    """Show a run's figures, or why there are none."""
+    from core.cli.output import console, result_table
+    from core.store import Store
+
+    store = Store.open()
+    store.reconcile()
+    run = store.run(run_id)
+    if run.result:
+        console.print(result_table(run))
+    if run.status != "finished":
+        console.print(f"{run.id} {run.name}: {run.status}. {run.attempt.message}")
+
+
+@runs.command("export")
+@click.argument("run_id")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def export_command(run_id: str, folder: Path, overwrite: bool) -> None:
+    """Write a run's pruned model as a Hugging Face folder."""
+    from core.api import export_run
+    from core.store import Store
+
+    click.echo(f"Saved to {export_run(run_id, folder, Store.open(), overwrite)}.")
+
+
+@runs.command("delete")
+@click.argument("run_id")
+def delete_run(run_id: str) -> None:
+    """Delete a run with its artifacts."""
+    from core.store import Store
+
+    Store.open().delete(run_id)
+    click.echo(f"Deleted {run_id}.")
+
+
+@main.command()
+def setup() -> None:
+    """Prepare the embedded model and corpus once, so that the first run starts at once."""
+    from core.setup import prepare
+
+    prepare(_say)
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+
+

@@ -1,0 +1,122 @@
+"""Command-line options out of pydantic fields, and configs out of the options given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from core.allocation import Allocation
+from core.config import Calibration, Evaluation
+from core.data import Corpus
+from core.errors import InputError
+from core.methods import Method
+from core.models.sources import ModelSource
+from core.patterns import Pattern
+from core.registry import Component
+
+Command = Callable[..., Any]
+_COMPONENT_PARTS: dict[str, type[Component]] = {
+    "method": Method,
+    "pattern": Pattern,
+    "allocation": Allocation,
+    "model": ModelSource,
+}
+_SECTIONS: dict[str, type[BaseModel]] = {"calibration": Calibration, "evaluation": Evaluation}
+_PLAIN = (int, float, str, bool)
+
+
+def run_options(command: Command) -> Command:
+    """Adds every option that describes a run."""
+    for option in reversed(_run_options()):
+        command = option(command)
+    return command
+
+
+def _run_options() -> list[Callable[[Command], Command]]:
+    options = [
+        click.option("--model", metavar="MODEL", help="embedded, a folder, or a hub id. [default: embedded]"),
+        click.option("--method", metavar="METHOD", help=f"One of: {', '.join(Method.registry)}. [default: wanda]"),
+        click.option("--sparsity", metavar="S", help="Fraction to prune such as 0.5, or N:M such as 2:4. [default: 0.5]"),
+        click.option("--pattern", metavar="PATTERN", help=f"N:M, or one of: {', '.join(Pattern.registry)}."),
+        click.option("--allocation", metavar="NAME", help=f"One of: {', '.join(Allocation.registry)}."),
+    ]
+    seen: set[str] = set()
+    for part, base in _COMPONENT_PARTS.items():
+        prefix = "" if part == "model" else f"{part}-"
+        for cls in base.registry.classes():
+            for name, info in cls.model_fields.items():
+                flag = f"{prefix}{name}".replace("_", "-")
+                if name not in ("id", "path") and flag not in seen:
+                    seen.add(flag)
+                    options.append(_option(flag, info))
+    for section, model in _SECTIONS.items():
+        options.append(
+            click.option(
+                f"--{section}-corpus", metavar="CORPUS", help=f"{', '.join(Corpus.registry)}, or the path of a text file."
+            )
+        )
+        for name, info in model.model_fields.items():
+            if name != "corpus":
+                options.append(_option(f"{section}-{name}".replace("_", "-"), info))
+    return options
+
+
+def _option(flag: str, info: FieldInfo) -> Callable[[Command], Command]:
+    description = info.description or ""
+    if info.annotation is bool:
+        return click.option(f"--{flag}/--no-{flag}", default=None, help=description)
+    default = "" if info.default is None else f" [default: {info.default}]"
+    if get_origin(info.annotation) is Literal:
+        return click.option(
+            f"--{flag}", type=click.Choice([str(a) for a in get_args(info.annotation)]), help=description + default
+        )
+    return click.option(f"--{flag}", metavar=_metavar(info), help=description + default)
+
+
+def _metavar(info: FieldInfo) -> str:
+    kinds = [a for a in (get_args(info.annotation) or (info.annotation,)) if a in _PLAIN]
+    return kinds[0].__name__.upper() if kinds else "VALUE"
+
+
+def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of ``make_config`` that the options given stand for."""
+    values = {key: value for key, value in given.items() if value is not None}
+    result: dict[str, Any] = {key: values.pop(key) for key in ("sparsity",) if key in values}
+    for section, model in _SECTIONS.items():
+        prefix = f"{section}_"
+        chosen = {
+            name: values.pop(prefix + name) for name in model.model_fields if prefix + name in values
+        }
+        if chosen:
+            if "corpus" in chosen:
+                chosen["corpus"] = _corpus(chosen["corpus"])
+            result[section] = {name: None if value == "all" else value for name, value in chosen.items()}
+    for part in ("method", "pattern", "allocation"):
+        result |= _component(part, _COMPONENT_PARTS[part], values)
+    result["model"] = values.pop("model", "embedded")
+    result["model_options"] = values
+    return result
+
+
+def _corpus(text: str) -> Any:
+    return text if text in Corpus.registry else {"corpus": "text", "path": text}
+
+
+def _component(part: str, base: type[Component], values: dict[str, Any]) -> dict[str, Any]:
+    """Removes this part's options from ``values``; the part as a component, or nothing where it was not mentioned."""
+    prefix = f"{part}_"
+    parameters = {key.removeprefix(prefix): values.pop(key) for key in list(values) if key.startswith(prefix)}
+    name = values.pop(part, None)
+    if name is None and not parameters:
+        return {}
+    default = {"method": "wanda", "pattern": "unstructured", "allocation": "uniform"}[part]
+    component = base.parse(name or default)
+    unknown = parameters.keys() - type(component).model_fields.keys()
+    if unknown:
+        option = f"--{prefix}{sorted(unknown)[0]}".replace("_", "-")
+        raise InputError(f"{option} is not an option of the {part} {component.name!r}; leave it out.")
+    return {part: type(component).model_validate(component.model_dump() | parameters)}

@@ -1,0 +1,124 @@
+"""What the command line shows: a progress bar while it works, a table at the end."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from core.events import Event, Message, PhaseStarted
+from core.events import Progress as Step
+from core.methods import Method
+from core.store import Run
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class ProgressBar:
+    """Shows events as one bar a phase, on standard error so that standard output stays clean."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=errors,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            self._end_phase()
+            self._task = self._progress.add_task(event.phase, total=event.total or None)
+        elif isinstance(event, Step):
+            self._progress.update(self._task, completed=event.done)
+        elif isinstance(event, Message):
+            self._progress.console.print(event.text)
+
+    def _end_phase(self) -> None:
+        if self._task is not None:
+            total = self._progress.tasks[self._task].total
+            self._progress.update(self._task, total=total or 1, completed=total or 1)
+
+
+def result_table(run: Run) -> Table:
+    result = run.result
+    assert result is not None
+    table = Table(title=f"{run.name}: {run.config.model.label}", title_justify="left", show_header=False)
+    for key, value in (
+        ("run", run.id),
+        ("perplexity, dense", _with_error(result.dense_perplexity.value, result.dense_perplexity.standard_error)),
+        ("perplexity, pruned", _with_error(result.perplexity.value, result.perplexity.standard_error)),
+        ("measured on", result.evaluated_on),
+        ("calibrated on", result.calibrated_on),
+        ("sparsity, target", f"{result.target_sparsity:.4%}"),
+        ("sparsity, achieved", f"{result.sparsity:.4%} ({result.pruned:,} of {result.parameters:,} weights)"),
+        ("bytes, dense → bitmask", f"{result.dense_bytes / 1e6:,.1f} MB → {result.bitmask_bytes / 1e6:,.1f} MB"),
+        ("time", f"{result.seconds:.1f} s, of which pruning {result.prune_seconds:.1f} s"),
+    ):
+        table.add_row(key, value)
+    return table
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def run_json(run: Run, modules: list[dict[str, Any]]) -> dict[str, Any]:
+    """What ``--json`` writes: the run in full, with the figures most wanted at the top."""
+    result = run.result
+    assert result is not None
+    return {
+        "run_id": run.id,
+        "config": run.config.model_dump(mode="json"),
+        "identity": run.identity.model_dump(mode="json"),
+        "dense_perplexity": result.dense_perplexity.value,
+        "perplexity": result.perplexity.value,
+        "target_sparsity": result.target_sparsity,
+        "sparsity": result.sparsity,
+        "seconds": result.seconds,
+        "result": result.model_dump(mode="json"),
+        "modules": modules,
+    }
+
+
+def method_table() -> Table:
+    table = Table(title="Methods")
+    for column in ("name", "title", "needs", "compared over", "parameters", "source"):
+        table.add_column(column)
+    for cls in Method.registry.classes():
+        parameters = ", ".join(f"{name}={info.default}" for name, info in cls.model_fields.items())
+        table.add_row(cls.name, cls.title, ", ".join(cls.needs) or "–", cls.group, parameters or "–", cls.reference)
+    return table
+
+
+def runs_table(runs: list[Run]) -> Table:
+    table = Table(title="Runs")
+    for column in ("run", "name", "model", "status", "sparsity", "dense", "pruned", "seconds"):
+        table.add_column(column)
+    for run in runs:
+        result = run.result
+        figures = (
+            ("–",) * 4
+            if result is None
+            else (
+                f"{result.sparsity:.2%}",
+                f"{result.dense_perplexity.value:.2f}",
+                f"{result.perplexity.value:.2f}",
+                f"{result.seconds:.1f}",
+            )
+        )
+        table.add_row(run.id, run.name, run.config.model.label, run.status, *figures)
+    return table

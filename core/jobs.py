@@ -1,0 +1,202 @@
+"""Runs in the background: a Dask worker process prunes, the store tells everyone how far it is.
+
+By default one worker process on this machine; with ``PRUNESCOPE_SCHEDULER`` set, any Dask cluster. Dask only carries
+attempts to workers: what an attempt is, whether it is repeated and how it ended is the store's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin
+
+from core.checks import check
+from core.config import RunConfig, identify
+from core.errors import NotFound
+from core.export import check_target
+from core.models.profiles import stored_profile
+from core.models.sources import Embedded, ModelSource
+from core.profile import ModelProfile
+from core.settings import Settings, settings
+from core.store import Attempt, Store
+
+log = logging.getLogger(__name__)
+
+_PROFILE_SECONDS = 60
+
+_DASK = {
+    "distributed.scheduler.allowed-failures": 0,  # a lost attempt is the store's to repeat, never Dask's
+    "distributed.worker.memory.target": False,  # tensors cannot be spilled, and a pause would look like a hang
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    # Dask's default gives each worker's BLAS one thread; ours has the machine to itself.
+    "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536},
+}
+
+
+class Jobs:
+    """Submits attempts to the workers and keeps the store true about them."""
+
+    def __init__(self, store: Store, policy: Settings | None = None) -> None:
+        self._store = store
+        self._policy = policy or settings()
+        self._futures: dict[int, Future] = {}
+        self._lock = threading.Lock()
+        store.reconcile()
+        with dask.config.set(_DASK):
+            self._cluster = None if self._policy.scheduler else _local_cluster()
+            self._client = Client(self._policy.scheduler or self._cluster, set_as_default=False)
+        self._client.register_plugin(_WarmUp(self._policy))
+
+    def close(self) -> None:
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def submit(self, config: RunConfig) -> Attempt:
+        """Queues a run; the active attempt where it is under way already.
+
+        Raises InputError, before anything is stored, for what can be known to be wrong.
+        """
+        identity = identify(config)
+        check(config, self.profile(config.model))
+        self._store.reconcile()
+        attempt, new = self._store.submit(config, identity)
+        if new:
+            self._send(attempt.id)
+        return attempt
+
+    def cancel(self, attempt_id: int) -> None:
+        """Stops an attempt: at once while it waits, between two modules while it runs."""
+        self._store.request_cancel(attempt_id)
+
+    def profile(self, source: ModelSource) -> ModelProfile:
+        """The model's profile; worked out by a worker where the store does not know it. Raises InputError."""
+        if known := stored_profile(source, self._store):
+            return known
+        future = self._client.submit(_profile, source.dump(), self._policy, pure=False)
+        profile: ModelProfile = future.result(timeout=_PROFILE_SECONDS)
+        return profile
+
+    def export(self, run_id: str, folder: Path) -> Path:
+        """Writes a finished run's pruned model as a Hugging Face folder, on a worker. Raises InputError."""
+        check_target(folder, overwrite=False)
+        future = self._client.submit(_export, run_id, folder, self._policy, pure=False)
+        saved: Path = future.result()
+        return saved
+
+    def workers(self) -> list[str]:
+        """The addresses of the workers that are connected now."""
+        return sorted(self._client.scheduler_info()["workers"])
+
+    def _send(self, attempt_id: int) -> None:
+        future = self._client.submit(
+            _work, attempt_id, self._policy, key=f"attempt-{attempt_id}-{time.time_ns()}", pure=False
+        )
+        with self._lock:
+            self._futures[attempt_id] = future
+        future.add_done_callback(lambda done: self._ended(attempt_id, done))
+
+    def _ended(self, attempt_id: int, future: Future) -> None:
+        """Settles what the worker could not: an attempt that never began is sent again, one under way is *interrupted*."""
+        with self._lock:
+            self._futures.pop(attempt_id, None)
+        try:
+            attempt = self._store.attempt(attempt_id)
+        except NotFound:  # its run was deleted meanwhile
+            return
+        if attempt.status == "queued" and future.status == "error":
+            self._send(attempt_id)
+        elif attempt.status == "running":
+            message = "Its worker process ended before it was done; repeat the run."
+            self._store.end(attempt_id, "interrupted", message)
+            if attempt.number < self._policy.max_attempts:
+                run = self._store.run(attempt.run_id)
+                following, new = self._store.submit(run.config, run.identity)
+                if new:
+                    self._send(following.id)
+
+
+def _local_cluster() -> LocalCluster:
+    return LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0, silence_logs=logging.ERROR
+    )
+
+
+class _WarmUp(WorkerPlugin):
+    """Imports torch and transformers and loads the embedded model as soon as a worker starts, so that a run need not."""
+
+    name = "prunescope-warm-up"
+
+    def __init__(self, policy: Settings) -> None:
+        self._policy = policy
+
+    def setup(self, worker: Worker) -> None:
+        threading.Thread(target=_process(self._policy).warm_up, name="warm-up", daemon=True).start()
+
+
+class _Process:
+    """What a worker process holds: its connection to the store, and the dense model loaded ahead of the next run."""
+
+    def __init__(self, policy: Settings) -> None:
+        self.store = Store.open(policy)
+        self._lock = threading.Lock()
+        self._spare: tuple[str, Any] | None = None
+
+    def warm_up(self) -> None:
+        from core.estimate import known_speed
+
+        source = Embedded()
+        with self._lock:
+            self._spare = (source.canonical(), source.load())
+        known_speed(self.store)
+
+    def load(self, source: ModelSource) -> Any:
+        """The model loaded ahead if it is this one (it is handed out once: pruning changes it), else a fresh load."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None and spare[0] == source.canonical():
+            return spare[1]
+        return source.load()
+
+
+_processes: dict[str, _Process] = {}
+_processes_lock = threading.Lock()
+
+
+def _process(policy: Settings) -> _Process:
+    with _processes_lock:
+        if policy.database_url not in _processes:
+            _processes[policy.database_url] = _Process(policy)
+        return _processes[policy.database_url]
+
+
+def _work(attempt_id: int, policy: Settings) -> None:
+    from core.errors import Cancelled
+    from core.worker import run_attempt
+
+    process = _process(policy)
+    try:
+        run_attempt(process.store, attempt_id, process.load)
+    except Cancelled:
+        log.info("Attempt %d was cancelled", attempt_id)
+
+
+def _export(run_id: str, folder: Path, policy: Settings) -> Path:
+    from core.api import export_run
+
+    return export_run(run_id, folder, _process(policy).store)
+
+
+def _profile(source: dict[str, Any], policy: Settings) -> ModelProfile:
+    from core.models.profiles import known_profile
+
+    return known_profile(ModelSource.coerce(source), _process(policy).store)
+
+

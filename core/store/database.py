@@ -1,0 +1,58 @@
+"""Opens the database and brings its schema up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock
+from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from core.errors import InputError
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+HEAD = "0001"
+
+
+def open_database(url: str, lock_folder: Path) -> Engine:
+    """An engine on a database with the current schema. Raises InputError where it cannot be opened."""
+    lock_folder.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_pre_ping=True)
+    if make_url(url).get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    try:
+        if _revision(engine) != HEAD:
+            with FileLock(lock_folder / "migration.lock"):
+                if _revision(engine) != HEAD:
+                    _upgrade(engine)
+    except OperationalError as error:
+        raise InputError(f"database = {make_url(url).render_as_string()} cannot be opened: {error.orig}.") from error
+    return engine
+
+
+def _prepare_sqlite(connection, record) -> None:  # type: ignore[no-untyped-def]
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.close()
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

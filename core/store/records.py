@@ -1,0 +1,78 @@
+"""Runs and attempts as the rest of the program sees them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from core.config import Identity, RunConfig
+from core.evaluation.perplexity import Perplexity
+
+Status = Literal["queued", "running", "finished", "failed", "cancelled", "interrupted"]
+ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
+
+
+class RunResult(BaseModel, frozen=True):
+    """What a finished run found out, with what it was measured on."""
+
+    dense_perplexity: Perplexity
+    perplexity: Perplexity
+    target_sparsity: float
+    pruned: int
+    """Weights the masks prune."""
+    parameters: int
+    """Weights of all prunable modules."""
+    dense_bytes: int
+    """Of the prunable modules, in the model's data type."""
+    bitmask_bytes: int
+    """The same with only the survivors stored, and one bit a weight for the mask."""
+    evaluated_on: str
+    calibrated_on: str
+    prune_seconds: float
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    """Versions, device and data type it ran with."""
+
+    @property
+    def sparsity(self) -> float:
+        return self.pruned / self.parameters
+
+
+class Attempt(BaseModel, frozen=True):
+    """One time a run was tried. Times are seconds since 1970, UTC."""
+
+    id: int
+    run_id: str
+    number: int
+    status: Status
+    message: str
+    submitted_at: float
+    started_at: float | None
+    finished_at: float | None
+    phase: str
+    phase_done: int
+    phase_total: int
+    cancel_requested: bool
+
+    @property
+    def active(self) -> bool:
+        return self.status in ACTIVE
+
+
+class Run(BaseModel, frozen=True):
+    """A config that was run, what it stood for, and its latest attempt and result."""
+
+    id: str
+    name: str
+    config: RunConfig
+    identity: Identity
+    created_at: float
+    result: RunResult | None
+    weights_bytes: int
+    attempt: Attempt
+
+    @property
+    def status(self) -> Status:
+        return self.attempt.status

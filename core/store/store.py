@@ -1,0 +1,335 @@
+"""Runs, their attempts and events, and what is known for good."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import torch
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session, selectinload, sessionmaker
+
+from core.config import Identity, RunConfig
+from core.errors import NotFound
+from core.events import Event, ModulePruned, PhaseStarted, Progress, event_from_json
+from core.settings import Settings, settings
+from core.store import artifacts, liveness
+from core.store.database import open_database
+from core.store.records import ACTIVE, Attempt, Run, RunResult, Status
+from core.store.tables import AttemptRow, EventRow, FactRow, RunRow
+
+
+class Store:
+    """The database and the artifact folder of one installation; safe to use from many processes at once."""
+
+    def __init__(self, engine: Engine, folder: Path, policy: Settings) -> None:
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._folder = folder
+        self._policy = policy
+        self._engine = engine
+
+    @classmethod
+    def open(cls, policy: Settings | None = None) -> Self:
+        """The store that ``policy`` (or the environment) names, created or migrated where needed."""
+        policy = policy or settings()
+        return cls(open_database(policy.database_url, policy.home), policy.artifacts, policy)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # Runs -------------------------------------------------------------------------------------------------------
+
+    def submit(self, config: RunConfig, identity: Identity) -> tuple[Attempt, bool]:
+        """A new queued attempt at this config's run; or its active attempt, and False, if one is under way."""
+        run_id = identity.run_id(config)
+        with self._sessions.begin() as session:
+            row = session.get(RunRow, run_id, options=[selectinload(RunRow.attempts)], with_for_update=True)
+            if row is None:
+                row = RunRow(
+                    id=run_id,
+                    name=config.title,
+                    config=config.model_dump(mode="json"),
+                    identity=identity.model_dump(mode="json"),
+                    created_at=time.time(),
+                    result=None,
+                    weights_bytes=0,
+                )
+                session.add(row)
+            elif row.attempts and row.attempts[-1].status in ACTIVE:
+                return _attempt(row.attempts[-1]), False
+            now = time.time()
+            attempt = AttemptRow(
+                number=len(row.attempts) + 1,
+                status="queued",
+                submitted_at=now,
+                process=liveness.this_process(),
+                heartbeat_at=now,
+            )
+            row.attempts.append(attempt)
+            session.flush()
+            return _attempt(attempt), True
+
+    def run(self, run_id: str) -> Run:
+        """The run with this id. Raises NotFound."""
+        with self._sessions() as session:
+            row = session.get(RunRow, run_id, options=[selectinload(RunRow.attempts)])
+            if row is None:
+                raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
+            return _run(row)
+
+    def runs(self) -> list[Run]:
+        """All runs, the latest submitted first."""
+        with self._sessions() as session:
+            rows = session.scalars(select(RunRow).options(selectinload(RunRow.attempts))).all()
+        return sorted((_run(row) for row in rows), key=lambda run: -run.attempt.submitted_at)
+
+    def rename(self, run_id: str, name: str) -> None:
+        with self._sessions.begin() as session:
+            session.execute(update(RunRow).where(RunRow.id == run_id).values(name=name))
+
+    def delete(self, run_id: str) -> None:
+        """Forgets the run and removes its artifacts; an active attempt is asked to stop and loses its place."""
+        with self._sessions.begin() as session:
+            row = session.get(RunRow, run_id)
+            if row is None:
+                raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
+            session.delete(row)
+        shutil.rmtree(self.folder(run_id), ignore_errors=True)
+
+    # Attempts ---------------------------------------------------------------------------------------------------
+
+    def attempt(self, attempt_id: int) -> Attempt:
+        with self._sessions() as session:
+            row = session.get(AttemptRow, attempt_id)
+            if row is None:
+                raise NotFound(f"attempt = {attempt_id} does not exist; its run may have been deleted.")
+            return _attempt(row)
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        with self._sessions() as session:
+            rows = session.scalars(
+                select(AttemptRow).where(AttemptRow.run_id == run_id).order_by(AttemptRow.number)
+            )
+            return [_attempt(row) for row in rows]
+
+    def active(self) -> list[Attempt]:
+        """Attempts queued or running, in the order in which they were submitted."""
+        with self._sessions() as session:
+            rows = session.scalars(
+                select(AttemptRow).where(AttemptRow.status.in_(ACTIVE)).order_by(AttemptRow.id)
+            )
+            return [_attempt(row) for row in rows]
+
+    def start(self, attempt_id: int) -> bool:
+        """Marks the attempt as running in this process; False where it was cancelled or deleted while it waited."""
+        with self._sessions.begin() as session:
+            now = time.time()
+            changed = session.execute(
+                update(AttemptRow)
+                .where(AttemptRow.id == attempt_id, AttemptRow.status == "queued")
+                .values(status="running", started_at=now, heartbeat_at=now, process=liveness.this_process())
+            )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+    def heartbeat(self, attempt_id: int) -> None:
+        with self._sessions.begin() as session:
+            session.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(heartbeat_at=time.time()))
+
+    def end(self, attempt_id: int, status: Status, message: str = "") -> None:
+        """Closes an active attempt; one that is closed already stays as it is."""
+        with self._sessions.begin() as session:
+            session.execute(
+                update(AttemptRow)
+                .where(AttemptRow.id == attempt_id, AttemptRow.status.in_(ACTIVE))
+                .values(status=status, message=message, finished_at=time.time())
+            )
+
+    def request_cancel(self, attempt_id: int) -> None:
+        """A queued attempt is cancelled at once, a running one between two steps."""
+        with self._sessions.begin() as session:
+            session.execute(
+                update(AttemptRow).where(AttemptRow.id == attempt_id).values(cancel_requested=True)
+            )
+            session.execute(
+                update(AttemptRow)
+                .where(AttemptRow.id == attempt_id, AttemptRow.status == "queued")
+                .values(status="cancelled", finished_at=time.time())
+            )
+
+    def should_stop(self, attempt_id: int) -> bool:
+        """True once the attempt was asked to stop, or its run was deleted."""
+        with self._sessions() as session:
+            requested = session.scalar(select(AttemptRow.cancel_requested).where(AttemptRow.id == attempt_id))
+        return requested is None or requested
+
+    def reconcile(self) -> list[Attempt]:
+        """Marks active attempts whose process is gone as interrupted; returns them."""
+        interrupted = []
+        with self._sessions.begin() as session:
+            for row in session.scalars(select(AttemptRow).where(AttemptRow.status.in_(ACTIVE))):
+                if not liveness.alive(row.process, row.heartbeat_at):
+                    row.status, row.finished_at = "interrupted", time.time()
+                    row.message = "The process that ran it ended before it was done; repeat the run."
+                    interrupted.append(_attempt(row))
+        return interrupted
+
+    # Events -----------------------------------------------------------------------------------------------------
+
+    def record(self, attempt_id: int, event: Event) -> None:
+        """Keeps an event; progress only moves the attempt's counter."""
+        with self._sessions.begin() as session:
+            change: dict[str, Any] = {"heartbeat_at": time.time()}
+            if isinstance(event, Progress):
+                change["phase_done"] = event.done
+            elif isinstance(event, PhaseStarted):
+                change |= {"phase": event.phase, "phase_done": 0, "phase_total": event.total}
+            changed = session.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(**change))
+            if changed.rowcount and not isinstance(event, Progress):  # type: ignore[attr-defined]
+                session.add(
+                    EventRow(attempt_id=attempt_id, time=time.time(), payload=event.model_dump(mode="json"))
+                )
+
+    def events(self, attempt_id: int) -> list[tuple[float, Event]]:
+        """The attempt's events with their times, in order."""
+        with self._sessions() as session:
+            rows = session.scalars(
+                select(EventRow).where(EventRow.attempt_id == attempt_id).order_by(EventRow.id)
+            )
+            return [(row.time, event_from_json(row.payload)) for row in rows]
+
+    # Results and artifacts --------------------------------------------------------------------------------------
+
+    def folder(self, run_id: str) -> Path:
+        return self._folder / run_id
+
+    def finish(
+        self,
+        attempt_id: int,
+        result: RunResult,
+        modules: pd.DataFrame,
+        masks: Mapping[str, torch.Tensor],
+        survivors: Mapping[str, torch.Tensor],
+    ) -> None:
+        """Writes a run's artifacts, then its result: a run with a result always has its artifacts.
+
+        ``masks``: packed keep masks by module; ``survivors``: surviving weights of the modules that were updated.
+        """
+        attempt = self.attempt(attempt_id)
+        run = self.run(attempt.run_id)
+        shapes = {row.module: (row.rows, row.columns) for row in modules.itertuples()}
+        size = sum(tensor.numel() * tensor.element_size() for tensor in survivors.values())
+        with artifacts.new_folder(self.folder(run.id)) as folder:
+            artifacts.write_config(folder, run.config.model_dump(mode="json"))
+            artifacts.write_masks(folder, masks, shapes)
+            artifacts.write_modules(folder, modules)
+            written = artifacts.write_weights(folder, survivors) if survivors and self._room_for(size) else 0
+        with self._sessions.begin() as session:
+            session.execute(
+                update(RunRow)
+                .where(RunRow.id == run.id)
+                .values(result=result.model_dump(mode="json"), weights_bytes=written)
+            )
+        self.end(attempt_id, "finished")
+        self.evict(spare=run.id)
+
+    def _room_for(self, size: int) -> bool:
+        policy = self._policy.keep_weights
+        return policy == "always" or (policy == "budget" and size <= self._budget)
+
+    @property
+    def _budget(self) -> float:
+        return self._policy.weights_budget_gb * 1e9
+
+    def evict(self, spare: str | None = None) -> None:
+        """Within a budget: removes the oldest runs' weights until the rest fits; masks and results stay."""
+        if self._policy.keep_weights != "budget":
+            return
+        with self._sessions() as session:
+            rows = session.execute(
+                select(RunRow.id, RunRow.weights_bytes).where(RunRow.weights_bytes > 0).order_by(RunRow.created_at)
+            ).all()
+        total = sum(size for _, size in rows)
+        for run_id, size in rows:
+            if total <= self._budget:
+                return
+            if run_id != spare:
+                self.delete_weights(run_id)
+                total -= size
+
+    def delete_weights(self, run_id: str) -> None:
+        """Removes a run's updated weights; it is pruned again from its config when they are needed."""
+        (self.folder(run_id) / artifacts.WEIGHTS).unlink(missing_ok=True)
+        with self._sessions.begin() as session:
+            session.execute(update(RunRow).where(RunRow.id == run_id).values(weights_bytes=0))
+
+    def modules(self, run_id: str) -> pd.DataFrame:
+        """A finished run's table of modules, one row each."""
+        return artifacts.read_modules(self.folder(run_id))
+
+    def masks(self, run_id: str) -> dict[str, torch.Tensor]:
+        """A finished run's keep masks by module name."""
+        return artifacts.read_masks(self.folder(run_id))
+
+    def mask(self, run_id: str, module: str) -> torch.Tensor:
+        return artifacts.read_mask(self.folder(run_id), module)
+
+    def survivors(self, run_id: str) -> dict[str, torch.Tensor] | None:
+        """Surviving weights of the updated modules, or None where they were not kept."""
+        return artifacts.read_weights(self.folder(run_id)) if self.run(run_id).weights_bytes else None
+
+    # Facts ------------------------------------------------------------------------------------------------------
+
+    def fact(self, key: str) -> dict[str, Any] | None:
+        with self._sessions() as session:
+            row = session.get(FactRow, key)
+            return row.value if row else None
+
+    def remember(self, key: str, value: dict[str, Any]) -> None:
+        with self._sessions.begin() as session:
+            session.merge(FactRow(key=key, value=value, created_at=time.time()))
+
+
+def module_table(events: list[ModulePruned]) -> pd.DataFrame:
+    """The events of pruned modules as a table, one row a module, in the order in which they were pruned."""
+    return pd.DataFrame(
+        {
+            "module": event.module,
+            "block": event.block,
+            "label": event.label,
+            "rows": event.shape[0],
+            "columns": event.shape[1],
+            "parameters": event.parameters,
+            "target": event.target,
+            "pruned": event.pruned,
+            "sparsity": event.sparsity,
+            "dead_inputs": event.dead_inputs,
+            "error": event.error,
+            "error_basis": event.error_basis,
+            "updated": event.updated,
+            "seconds": event.seconds,
+        }
+        for event in events
+    )
+
+
+def _attempt(row: AttemptRow) -> Attempt:
+    return Attempt.model_validate({name: getattr(row, name) for name in Attempt.model_fields})
+
+
+def _run(row: RunRow) -> Run:
+    return Run(
+        id=row.id,
+        name=row.name,
+        config=RunConfig.model_validate(row.config),
+        identity=Identity.model_validate(row.identity),
+        created_at=row.created_at,
+        result=RunResult.model_validate(row.result) if row.result else None,
+        weights_bytes=row.weights_bytes,
+        attempt=_attempt(row.attempts[-1]),
+    )
+
+

@@ -1,0 +1,93 @@
+"""One value for each module, blocks from left to right, modules from top to bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a grid shows: the table's column, what to call it, how to write and colour it."""
+
+    column: str
+    title: str
+    hover: str
+    scale: str
+    low: float | None = None
+    high: float | None = None
+    tick: str = ""
+
+
+SPARSITY = Quantity("sparsity", "Sparsity", "%{z:.2%}", "Cividis", 0.0, 1.0, ".0%")
+ERROR = Quantity("error", "Reconstruction error", "%{z:.2%}", "Viridis", 0.0, None, ".0%")
+
+
+def module_grid(
+    table: pd.DataFrame,
+    quantity: Quantity,
+    blocks: int,
+    labels: list[str],
+    selected: tuple[int, str] | None = None,
+) -> go.Figure:
+    """A heatmap of ``quantity``, whose cells can be clicked; cells without a row in ``table`` stay empty.
+
+    Plotly reports no click on a heatmap's cell, so transparent markers over the cells take it.
+    """
+    values = table.pivot(index="label", columns="block", values=quantity.column)
+    values = values.reindex(index=labels, columns=range(blocks))
+    figure = go.Figure(
+        go.Heatmap(
+            z=values.to_numpy(),
+            x=list(range(blocks)),
+            y=labels,
+            zmin=quantity.low,
+            zmax=quantity.high,
+            colorscale=quantity.scale,
+            colorbar={"title": {"text": quantity.title, "side": "right"}, "tickformat": quantity.tick, "thickness": 14},
+            xgap=1,
+            ygap=1,
+            hoverinfo="skip",
+        )
+    )
+    cells = table[["block", "label", quantity.column]]
+    figure.add_scatter(
+        x=cells.block.tolist(),
+        y=cells.label.tolist(),
+        mode="markers",
+        marker={"symbol": "square", "size": 18, "opacity": 0},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        customdata=cells.to_numpy().tolist(),
+        hovertemplate="block %{x}, %{y}<br>" + quantity.title + " " + quantity.hover.replace("z", "customdata[2]") + "<extra></extra>",
+        showlegend=False,
+    )
+    if selected is not None and selected[1] in labels:
+        row = labels.index(selected[1])
+        figure.add_shape(
+            type="rect", x0=selected[0] - 0.5, x1=selected[0] + 0.5, y0=row - 0.5, y1=row + 0.5,
+            line={"color": "#D55E00", "width": 3},
+        )  # fmt: skip
+    figure.update_layout(
+        height=110 + 30 * len(labels),
+        margin={"l": 10, "r": 10, "t": 10, "b": 45},
+        hovermode="closest",
+        hoverdistance=-1,
+        clickmode="event+select",
+        dragmode=False,
+    )
+    # Ranges are fixed: autorange would make room for the markers and shift the cells.
+    figure.update_xaxes(title="Decoder block", range=[-0.5, blocks - 0.5], showgrid=False, zeroline=False)
+    figure.update_yaxes(range=[len(labels) - 0.5, -0.5], showgrid=False, zeroline=False, automargin=True)
+    return figure
+
+
+def clicked_module(event: object) -> tuple[int, str] | None:
+    """The (block, label) of a click on a module grid; None for the empty selection that a second click delivers."""
+    points = event["selection"]["points"] if event else []  # type: ignore[index]
+    if not points:
+        return None
+    block, label, _ = points[0]["customdata"]
+    return int(block), str(label)

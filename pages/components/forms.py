@@ -1,0 +1,68 @@
+"""Widgets out of configs' own fields: nothing here knows any method, pattern or corpus by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Literal, get_args, get_origin
+
+import streamlit as st
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from core.registry import Component
+
+
+def fields(model: type[BaseModel], prefix: str, skip: Collection[str] = ()) -> dict[str, Any]:
+    """One widget for each field of ``model``; returns what they say. Keys, and query parameters, are ``prefix_field``."""
+    return {
+        name: _widget(info, f"{prefix}_{name}", name)
+        for name, info in model.model_fields.items()
+        if name not in skip
+    }
+
+
+def component(base: type[Component], key: str, label: str, default: str, help: str | None = None) -> dict[str, Any]:
+    """A choice among the registered components of ``base``, with the chosen one's summary and fields; its JSON form."""
+    classes = {cls.name: cls for cls in base.registry.classes()}
+    name = st.selectbox(
+        label,
+        list(classes),
+        index=list(classes).index(default),
+        format_func=lambda name: classes[name].title,
+        key=key,
+        bind="query-params",
+        help=help,
+    )
+    cls = classes[name]
+    if summary := getattr(cls, "summary", None):
+        reference = getattr(cls, "reference", None)
+        st.caption(summary + (f" *{reference}*" if reference else ""))
+    return {base.kind: name, **fields(cls, f"{key}_{name}")}
+
+
+def _widget(info: FieldInfo, key: str, name: str) -> Any:
+    label = info.title or name.replace("_", " ").capitalize()
+    shared = {"key": key, "help": info.description, "bind": "query-params"}
+    kinds = get_args(info.annotation) or (info.annotation,)
+    if info.annotation is bool:
+        return st.toggle(label, info.default, **shared)
+    if get_origin(info.annotation) is Literal:
+        return st.selectbox(label, list(kinds), index=list(kinds).index(info.default), **shared)
+    if int in kinds or float in kinds:
+        return _number(info, label, int if int in kinds else float, shared)
+    return st.text_input(label, info.default or "", **shared).strip()
+
+
+def _number(info: FieldInfo, label: str, kind: type[int] | type[float], shared: dict[str, Any]) -> Any:
+    low = high = None
+    for bound in info.metadata:
+        low = kind(bound.ge) if isinstance(bound, Ge) else kind(bound.gt) if isinstance(bound, Gt) else low
+        high = kind(bound.le) if isinstance(bound, Le) else kind(bound.lt) if isinstance(bound, Lt) else high
+    default = None if info.default is None else kind(info.default)
+    step = 1 if kind is int else 0.01
+    number_format = "%d" if kind is int else "%.3g"
+    placeholder = "all" if default is None or type(None) in get_args(info.annotation) else None
+    return st.number_input(
+        label, low, high, default, step=step, format=number_format, placeholder=placeholder, **shared
+    )

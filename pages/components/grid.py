@@ -1,0 +1,56 @@
+"""The clickable grid of modules as pages place it: chart, selection, data to download."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.components import state
+from pages.components.charts.grid import Quantity, clicked_module, module_grid
+
+
+def show(
+    table: pd.DataFrame,
+    quantity: Quantity,
+    selection: state.Selection,
+    key: str,
+    caption: str,
+    blocks: int | None = None,
+    labels: list[str] | None = None,
+) -> None:
+    """Draws ``quantity`` of every module; a click selects the module on all pages."""
+    blocks = blocks or int(table.block.max()) + 1
+    labels = labels or table.label.unique().tolist()
+    chosen = (
+        (selection.block, selection.label) if selection.block is not None and selection.label is not None else None
+    )
+    st.plotly_chart(
+        module_grid(table, quantity, blocks, labels, chosen),
+        key=key,
+        on_select=lambda: _select(key),
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=f"{quantity.title} of every module: blocks 0 to {blocks - 1} from left to right, "
+        f"{', '.join(labels)} from top to bottom. {_extremes(table, quantity)}",
+    )
+    st.caption(caption)
+
+
+def error_caption(table: pd.DataFrame) -> str:
+    """What the reconstruction errors of a run were measured on."""
+    tokens = "all calibration tokens" if (table.error_basis == "gram").all() else "the first 256 calibration tokens"
+    return f"How far each module's output moved, |X(W − W′)ᵀ| ÷ |XWᵀ|, on {tokens}. Click a cell to select the module."
+
+
+def _select(key: str) -> None:
+    if module := clicked_module(st.session_state[key]):
+        state.select_module(*module)
+
+
+def _extremes(table: pd.DataFrame, quantity: Quantity) -> str:
+    if table.empty:
+        return "Nothing is known yet."
+    low, high = table.loc[table[quantity.column].idxmin()], table.loc[table[quantity.column].idxmax()]
+    return (
+        f"Lowest {low[quantity.column]:.3g} in {low.module}, highest {high[quantity.column]:.3g} in {high.module}."
+    )

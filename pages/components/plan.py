@@ -1,0 +1,142 @@
+"""The plan of a run: its form, what it will cost, and the button that starts it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+from pydantic import ValidationError
+
+from core.allocation import Allocation
+from core.checks import check
+from core.config import DEFAULT_SPARSITY, Calibration, Evaluation, RunConfig
+from core.data import Corpus
+from core.errors import InputError, explain
+from core.estimate import Estimate, estimate, stored_speed
+from core.methods import Method
+from core.models.sources import ModelSource
+from core.patterns import Pattern
+from core.profile import ModelProfile
+from core.store import Run
+from pages.components import cache, forms, state, text
+
+_NM_HELP = (
+    "N:M means that N of every M consecutive weights of a row SURVIVE: 1:4 is 75 % sparse, 3:4 is 25 %. "
+    "Some programs read N as the number pruned; for 2:4 and 4:8 both mean the same."
+)
+
+
+def form() -> RunConfig | None:
+    """The form, out of the configs' own fields; None, with a sentence, where what it says cannot be."""
+    values: dict[str, Any] = {}
+    st.subheader("Model", divider="gray")
+    values["model"] = forms.component(ModelSource, "source", "Where from", "embedded")
+    st.subheader("Pruning", divider="gray")
+    values["method"] = forms.component(Method, "method", "Method", "wanda")
+    values["pattern"] = forms.component(Pattern, "pattern", "Pattern", "unstructured", help=_NM_HELP)
+    values["sparsity"] = _sparsity(values["pattern"])
+    values["allocation"] = forms.component(Allocation, "allocation", "Layer-wise allocation", "uniform")
+    st.subheader("Text", divider="gray")
+    with st.expander("Calibration: the text that guides the pruning"):
+        values["calibration"] = _text(Calibration, "calibration")
+    with st.expander("Evaluation: the text that perplexity is measured on"):
+        values["evaluation"] = _text(Evaluation, "evaluation")
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        st.error(explain(error), icon=":material/error:")
+        return None
+
+
+def _sparsity(pattern: dict[str, Any]) -> float | None:
+    """The slider, or the sparsity that the pattern fixes."""
+    try:
+        fixed = Pattern.coerce(pattern).sparsity
+    except ValidationError:
+        return None  # the form says why
+    if fixed is not None:
+        st.caption(f"This pattern prunes {text.percent(fixed)} of the weights.")
+        return None
+    return float(
+        st.slider(
+            "Sparsity",
+            0.0,
+            0.95,
+            DEFAULT_SPARSITY,
+            0.01,
+            format="percent",
+            key="sparsity",
+            bind="query-params",
+            help="Fraction of each module's weights that is pruned.",
+        )
+    )
+
+
+def _text(section: type[Calibration] | type[Evaluation], key: str) -> dict[str, Any]:
+    corpus = forms.component(Corpus, f"{key}_corpus", "Corpus", "embedded")
+    return {"corpus": corpus, **forms.fields(section, key, skip={"corpus"})}
+
+
+def before(config: RunConfig) -> None:
+    """What the run will do and cost, and the button that starts it; or one sentence why it cannot start."""
+    try:
+        profile = cache.profile(config.model)
+        check(config, profile)
+        run_id = cache.identity(config).run_id(config)
+    except InputError as error:
+        st.error(explain(error), icon=":material/error:")
+        st.button("Start", disabled=True, type="primary", icon=":material/play_arrow:", width="stretch")
+        return
+    runs = {run.id: run for run in cache.store().runs()}
+    _cost(config, profile, list(runs.values()))
+    _start(config, runs.get(run_id))
+
+
+def _cost(config: RunConfig, profile: ModelProfile, runs: list[Run]) -> None:
+    speed = stored_speed(cache.store())
+    columns = st.columns(4)
+    columns[0].metric("Modules", f"{len(profile.modules)}", help=f"Linear maps in {profile.blocks} decoder blocks.")
+    columns[1].metric(
+        "Weights to prune",
+        text.count(profile.prunable * config.sparsity),
+        help=f"Of {text.count(profile.prunable)} prunable ones; the model has {text.count(profile.parameters)} parameters. "
+        "Embeddings and the head are not pruned.",
+    )
+    if speed is None:
+        columns[2].metric("Time", "…", help="The worker is measuring this machine; it takes a few seconds.")
+        return
+    cost = predicted(config, profile, runs, speed)
+    basis = f"scaled by {cost.from_runs} earlier runs" if cost.from_runs else "from this machine's speed; runs will sharpen it"
+    columns[2].metric("Time, about", text.seconds(cost.seconds), help=f"Predicted, {basis}.")
+    columns[3].metric("Memory, about", text.size(cost.memory), help="Predicted peak for weights and activations.")
+
+
+def predicted(config: RunConfig, profile: ModelProfile, runs: list[Run], speed: float) -> Estimate:
+    """The run's cost; its dense part is free where an earlier run has measured the same."""
+    measured = any(
+        run.result and (run.config.model, run.config.evaluation) == (config.model, config.evaluation) for run in runs
+    )
+    return estimate(config, profile, speed, runs, measured)
+
+
+def _start(config: RunConfig, same: Run | None) -> None:
+    label = "Start"
+    if same is not None and same.attempt.active:
+        st.info(f"This very run is {same.status}.", icon=":material/info:")
+    elif same is not None and same.result is not None:
+        label = "Repeat"
+        st.info("This very run is done already; its result is in the list of runs.", icon=":material/info:")
+    ahead = len(cache.store().active())
+    if ahead:
+        st.caption(f"{ahead} run{'s' if ahead > 1 else ''} before it; it will wait its turn.")
+    start, show = st.columns(2) if same is not None else (st.container(), None)
+    if show is not None and same is not None and show.button("Show it", width="stretch", icon=":material/visibility:"):
+        state.select_run(same.id)
+    disabled = same is not None and same.attempt.active
+    if start.button(label, type="primary", disabled=disabled, width="stretch", icon=":material/play_arrow:"):
+        try:
+            attempt = cache.jobs().submit(config)
+        except InputError as error:
+            st.error(explain(error), icon=":material/error:")
+        else:
+            state.select_run(attempt.run_id)

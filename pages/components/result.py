@@ -1,0 +1,103 @@
+"""A run that has ended: its figures, or why there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from core.errors import InputError, explain
+from core.store import Run, RunResult
+from pages.components import cache, grid, shell, state, text
+from pages.components.charts.grid import ERROR
+
+
+def show(selection: state.Selection) -> None:
+    """The latest attempt's end and, where an attempt finished, its result."""
+    run = selection.run
+    assert run is not None
+    if run.status != "finished":
+        _ended_early(run)
+    if run.result is None:
+        return
+    _figures(run, run.result)
+    for warning in run.result.warnings:
+        st.warning(warning, icon=":material/warning:")
+    table = cache.modules(run)
+    st.markdown("**Reconstruction error of every module**")
+    grid.show(table, ERROR, selection, "result_grid", grid.error_caption(table))
+    st.page_link(shell.SPARSITY, label="Where did the zeros go?", icon=":material/grid_on:")
+    _downloads(run)
+
+
+def _ended_early(run: Run) -> None:
+    message = run.attempt.message
+    match run.status:
+        case "failed":
+            st.error(message, icon=":material/error:")
+        case "interrupted":
+            st.warning(f"Interrupted. {message}", icon=":material/warning:")
+        case _:
+            st.info("Cancelled; nothing was kept of this attempt. Start it again when you like.", icon=":material/info:")
+
+
+def _figures(run: Run, result: RunResult) -> None:
+    dense, pruned = result.dense_perplexity, result.perplexity
+    columns = st.columns(4)
+    columns[0].metric(
+        "Perplexity, pruned",
+        text.perplexity(pruned.value),
+        delta=f"{text.perplexity(pruned.value - dense.value)} over dense",
+        delta_color="inverse",
+        help=f"± {text.perplexity(pruned.standard_error or 0)} standard error over {pruned.windows} windows. Lower is better.",
+    )
+    columns[1].metric(
+        "Perplexity, dense",
+        text.perplexity(dense.value),
+        help=f"± {text.perplexity(dense.standard_error or 0)} standard error over {dense.windows} windows.",
+    )
+    columns[2].metric(
+        "Sparsity",
+        text.percent(result.sparsity),
+        help=f"Target {text.percent(result.target_sparsity)}; {result.pruned:,} of {result.parameters:,} weights are pruned.",
+    )
+    columns[3].metric(
+        "Bytes as bitmask",
+        text.size(result.bitmask_bytes),
+        delta=f"{result.bitmask_bytes / result.dense_bytes - 1:.0%} of {text.size(result.dense_bytes)}",
+        delta_color="inverse",
+        help="Prunable modules stored as one bit a weight plus the survivors.",
+    )
+    st.caption(
+        f"Measured on {result.evaluated_on} · calibrated on {result.calibrated_on} · pruned in "
+        f"{text.seconds(result.prune_seconds)}, {text.seconds(result.seconds)} in all · "
+        + " · ".join(f"{key} {value}" for key, value in result.environment.items())
+    )
+
+
+def _downloads(run: Run) -> None:
+    config, table, model = st.columns(3)
+    config.download_button(
+        "Config (JSON)", run.config.model_dump_json(indent=2), f"{run.id}.json", "application/json",
+        icon=":material/download:", width="stretch", on_click="ignore",
+    )  # fmt: skip
+    table.download_button(
+        "Table (CSV)", cache.modules(run).to_csv(index=False), f"{run.id}-modules.csv", "text/csv",
+        icon=":material/download:", width="stretch", on_click="ignore",
+    )  # fmt: skip
+    with model.popover("Pruned model …", icon=":material/save:", width="stretch"):
+        folder = st.text_input(
+            "Folder", key="export_folder", help="On the machine that runs this program; it must not exist yet."
+        )
+        if st.button("Save the pruned model", disabled=not folder):
+            _export(run, Path(folder).expanduser())
+
+
+def _export(run: Run, folder: Path) -> None:
+    try:
+        with st.spinner("Saving; it waits while a run is under way …"):
+            saved = cache.jobs().export(run.id, folder)
+    except InputError as error:
+        st.error(explain(error), icon=":material/error:")
+    else:
+        st.success(f"Saved to {saved}. Load it with AutoModelForCausalLM.from_pretrained.", icon=":material/check:")

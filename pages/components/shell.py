@@ -1,0 +1,19 @@
+"""The frame that all pages share: navigation, and the sidebar with the selected run and module."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+PRUNE, SPARSITY, RUNS = "pages/prune.py", "pages/sparsity.py", "pages/runs.py"
+
+
+def navigation() -> StreamlitPage:
+    return st.navigation(
+        [
+            st.Page(PRUNE, title="Prune", icon=":material/content_cut:", default=True),
+            st.Page(SPARSITY, title="Sparsity", icon=":material/grid_on:"),
+            st.Page(RUNS, title="Runs", icon=":material/history:"),
+        ],
+        position="top",
+    )

@@ -1,0 +1,107 @@
+"""Where did the zeros go?"""
+
+import pandas as pd
+import streamlit as st
+
+from core.store import Run
+from pages.components import cache, grid, shell, state, text
+from pages.components.charts.grid import ERROR, SPARSITY
+from pages.components.charts.sparsity import line_histogram, sparsity_by_block
+
+
+def render() -> None:
+    st.title("Where did the zeros go?")
+    selection = state.sidebar()
+    run = selection.run
+    if run is None or run.result is None:
+        _empty(run)
+        return
+    table = cache.modules(run)
+    _figures(run, table)
+    st.subheader("Sparsity of every module")
+    grid.show(
+        table,
+        SPARSITY,
+        selection,
+        "sparsity_grid",
+        "Share of each module's weights that the keep mask prunes. Click a cell to select the module on every page.",
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Target and achieved, by block")
+        st.plotly_chart(
+            sparsity_by_block(_by_block(table)),
+            key="sparsity_bars",
+            config={"displayModeBar": False},
+            alt="Bars of the achieved sparsity of each decoder block with its target as a mark.",
+        )
+        st.caption("Weighted by parameters. The mark is what the allocation asked for, the bar what the masks hold.")
+    with right:
+        st.subheader("Reconstruction error of every module")
+        grid.show(table, ERROR, selection, "error_grid", grid.error_caption(table))
+    _module(run, table, selection)
+    st.download_button(
+        "Table of modules (CSV)",
+        table.to_csv(index=False),
+        f"{run.id}-modules.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def _empty(run: Run | None) -> None:
+    if run is None:
+        st.info("No run is selected. Choose one in the sidebar, or prune a model first.", icon=":material/info:")
+    else:
+        st.info(
+            f"This run is {run.status}, so there are no masks to show yet. {run.attempt.message}", icon=":material/info:"
+        )
+    st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
+
+
+def _figures(run: Run, table: pd.DataFrame) -> None:
+    result = run.result
+    assert result is not None
+    columns = st.columns(4)
+    columns[0].metric("Sparsity", text.percent(result.sparsity), help="Share of the prunable weights that are pruned.")
+    columns[1].metric("Target", text.percent(result.target_sparsity))
+    columns[2].metric("Weights pruned", text.count(result.pruned), help=f"{result.pruned:,} of {result.parameters:,}.")
+    dead = int(table.dead_inputs.sum())
+    columns[3].metric(
+        "Dead inputs", f"{dead:,}", help="Inputs that were zero for every calibration token; not counted as pruned."
+    )
+
+
+def _by_block(table: pd.DataFrame) -> pd.DataFrame:
+    weighted = table.assign(wanted=table.target * table.parameters)
+    sums = weighted.groupby("block", as_index=False)[["pruned", "wanted", "parameters"]].sum()
+    return sums.assign(sparsity=sums.pruned / sums.parameters, target=sums.wanted / sums.parameters)
+
+
+def _module(run: Run, table: pd.DataFrame, selection: state.Selection) -> None:
+    chosen = table[(table.block == selection.block) & (table.label == selection.label)]
+    if chosen.empty:
+        return
+    module = chosen.iloc[0]
+    st.subheader(f"{module.module}")
+    st.caption(
+        f"{module.rows:,} outputs × {module.columns:,} inputs · target {text.percent(module.target)} · "
+        f"achieved {text.percent(module.sparsity)} ({module.pruned:,} weights) · reconstruction error {text.percent(module.error)}"
+    )
+    rows, columns = cache.line_sparsity(run, module.module)
+    left, right = st.columns(2, gap="large")
+    for place, values, kind in ((left, rows, "rows (outputs)"), (right, columns, "columns (inputs)")):
+        place.plotly_chart(
+            line_histogram(values, kind),
+            key=f"histogram_{kind}",
+            config={"displayModeBar": False},
+            alt=f"Histogram of the sparsity of the {kind}: from {values.min():.3g} to {values.max():.3g}.",
+        )
+    st.caption(
+        "A method that compares within each row prunes every row alike, so its rows form a single bar; "
+        "columns show which inputs it gives up."
+    )
+
+
+render()
