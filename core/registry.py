@@ -17,6 +17,9 @@ from core.errors import InputError
 
 T = TypeVar("T")
 
+ADVANCED: dict[str, Any] = {"advanced": True}
+"""``Field(json_schema_extra=ADVANCED)`` marks a parameter that forms show only when asked for."""
+
 
 class Registry(Generic[T]):
     """The classes of one kind by name; a miss names the nearest and lists what there is."""

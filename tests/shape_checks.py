@@ -12,7 +12,7 @@ from beartype import beartype
 def install() -> None:
     """Call before anything imports core."""
     jaxtyping.jaxtyped = _generators_stay_generators(jaxtyping.jaxtyped)
-    jaxtyping.install_import_hook("core", "shape_checks.checked")
+    jaxtyping.install_import_hook("core", "tests.shape_checks.checked")
 
 
 def checked(function: Callable) -> Callable:

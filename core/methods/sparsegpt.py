@@ -12,6 +12,7 @@ from core.errors import InputError
 from core.methods.base import Method, Pruned
 from core.methods.column_sweep import inverse_factor, sweep
 from core.patterns import Group, Pattern
+from core.registry import ADVANCED
 from core.statistics import InputStatistics
 
 
@@ -36,7 +37,7 @@ class SparseGPT(Method):
     group: ClassVar[Group] = "layer"
 
     blocksize: int = Field(
-        128, ge=1, le=4096, title="Block size", description="Columns whose mask is chosen together."
+        128, ge=1, le=4096, title="Block size", description="Columns whose mask is chosen together.", json_schema_extra=ADVANCED
     )
     damping: float = Field(
         0.01,
@@ -44,6 +45,7 @@ class SparseGPT(Method):
         le=1,
         title="Damping",
         description="Share of the Gram matrix's mean diagonal added to it before it is inverted.",
+        json_schema_extra=ADVANCED,
     )
 
     def prune(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field
 
 from core.errors import InputError, NotFound
-from core.registry import Component, component_field
+from core.registry import ADVANCED, Component, component_field
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,12 +44,14 @@ class ModelSource(Component):
         "auto",
         title="Data type",
         description="auto: as the checkpoint stores it, except that float16 becomes float32 on a CPU.",
+        json_schema_extra=ADVANCED,
     )
     device: str = Field(
         "auto",
         title="Device",
         description="auto: the accelerator if there is one, else the CPU. Or a torch device such as cuda:1.",
         pattern=r"^(auto|[a-z]+(:\d+)?)$",
+        json_schema_extra=ADVANCED,
     )
 
     @property

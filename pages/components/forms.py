@@ -10,16 +10,22 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from core.registry import Component
+from core.registry import ADVANCED, Component
 
 
 def fields(model: type[BaseModel], prefix: str, skip: Collection[str] = ()) -> dict[str, Any]:
-    """One widget for each field of ``model``; returns what they say. Keys, and query parameters, are ``prefix_field``."""
-    return {
-        name: _widget(info, f"{prefix}_{name}", name)
-        for name, info in model.model_fields.items()
-        if name not in skip
-    }
+    """One widget for each field of ``model``; returns what they say. Keys, and query parameters, are ``prefix_field``.
+
+    Fields marked as advanced go into an expander of their own.
+    """
+    shown = {name: info for name, info in model.model_fields.items() if name not in skip}
+    advanced = {name: info for name, info in shown.items() if info.json_schema_extra == ADVANCED}
+    values = {name: _widget(info, f"{prefix}_{name}", name) for name, info in shown.items() if name not in advanced}
+    if advanced:
+        titles = ", ".join(str(info.title).lower() for info in advanced.values())
+        with st.expander(titles.capitalize()):
+            values |= {name: _widget(info, f"{prefix}_{name}", name) for name, info in advanced.items()}
+    return values
 
 
 def component(base: type[Component], key: str, label: str, default: str, help: str | None = None) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _cost(config: RunConfig, profile: ModelProfile, runs: list[Run]) -> None:
         return
     cost = predicted(config, profile, runs, speed)
     basis = f"scaled by {cost.from_runs} earlier runs" if cost.from_runs else "from this machine's speed; runs will sharpen it"
-    columns[2].metric("Time, about", text.seconds(cost.seconds), help=f"Predicted, {basis}.")
+    columns[2].metric("Time, about", text.about(cost.seconds), help=f"Predicted, {basis}.")
     columns[3].metric("Memory, about", text.size(cost.memory), help="Predicted peak for weights and activations.")
 
 

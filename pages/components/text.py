@@ -19,11 +19,18 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def about(value: float) -> str:
+    """A predicted time, no finer than a prediction is: ``20 s``, ``2.5 min``, ``1.2 h``."""
+    if value < 60:
+        return f"{max(5, 5 * round(value / 5))} s"
+    return f"{value / 60:.2g} min" if value < 3600 else f"{value / 3600:.2g} h"
+
+
 def size(value: float) -> str:
     """Bytes in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+            return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
 

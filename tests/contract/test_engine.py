@@ -2,21 +2,38 @@
 
 import pytest
 import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
 from core.config import Calibration, RunConfig
 from core.engine import prune_model, reconstruction_error
 from core.errors import InputError
 from core.events import BlockFinished, BlockStarted, Finished, ModulePruned
-from core.methods import Method
+from core.methods import Method, ScoreMethod
 from core.methods.magnitude import Magnitude
 from core.methods.sparsegpt import SparseGPT
 from core.methods.wanda import Wanda
 from core.patterns import NM, Unstructured
 from core.statistics import InputStatistics
-from torch import nn
-from transformers.pytorch_utils import Conv1D
+from tests.tiny_models import FAMILIES, VOCABULARY, layers_of
 
-METHODS = {"magnitude": Magnitude(), "wanda": Wanda(), "sparsegpt": SparseGPT(), "sparsegpt-16": SparseGPT(blocksize=16)}
+METHODS = {name: Method.registry[name]() for name in sorted(Method.registry)} | {
+    "sparsegpt-16": SparseGPT(blocksize=16)
+}
+PATTERNS = {
+    **{group: Unstructured(group=group) for group in ("auto", "layer", "output", "input")},
+    **{f"{n}:{m}": NM(n=n, m=m) for n, m in ((2, 4), (1, 4), (4, 8))},
+}
 SPARSITY = 0.37  # divides nothing
+
+# Every method with the two usual patterns on every family; every pattern on a family of Linear and one of Conv1D.
+CASES = [
+    (family, method, pattern)
+    for family in FAMILIES
+    for method in METHODS
+    for pattern in PATTERNS
+    if family in ("llama", "gpt2") or (pattern in ("auto", "2:4") and method in Method.registry)
+]
 
 
 def config_for(method, pattern, batch_size=3) -> RunConfig:
@@ -44,9 +61,9 @@ def groups_of(keep: torch.Tensor, method: Method, pattern) -> list[torch.Tensor]
     pruned = ~keep
     if isinstance(pattern, NM):
         return [pruned.reshape(-1, pattern.m)]
-    group = {"wanda": "output"}.get(method.name, "layer") if pattern.group == "auto" else pattern.group
+    group = method.group if pattern.group == "auto" else pattern.group
     # SparseGPT decides block by block, and so compares within each block of columns.
-    parts = pruned.split(method.blocksize, dim=1) if method.name == "sparsegpt" else [pruned]
+    parts = pruned.split(getattr(method, "blocksize", pruned.shape[1]), dim=1)
     return [{"layer": part.reshape(1, -1), "output": part, "input": part.T}[group] for part in parts]
 
 
@@ -61,15 +78,9 @@ def state(model) -> tuple:
     )
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [Unstructured(), Unstructured(group="layer"), Unstructured(group="output"), Unstructured(group="input")]
-    + [NM(n=2, m=4), NM(n=1, m=4), NM(n=4, m=8)],
-    ids=lambda pattern: pattern.label if pattern.sparsity else pattern.group,
-)
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize(("family", "method", "pattern"), CASES)
 def test_masks_are_exact_and_the_weights_obey_them(tiny_model, tokens, family, method, pattern):
-    model = tiny_model(family)
+    model, method, pattern = tiny_model(family), METHODS[method], PATTERNS[pattern]
     dense = weights(model)
     events = list(prune_model(model, config_for(method, pattern), tokens))
     pruned, modules = weights(model), [event for event in events if isinstance(event, ModulePruned)]
@@ -82,9 +93,9 @@ def test_masks_are_exact_and_the_weights_obey_them(tiny_model, tokens, family, m
         assert (pruned[event.module][~event.keep] == 0).all()
         assert (event.pruned, event.target) == (int((~event.keep).sum()), pytest.approx(sparsity))
         assert 0 < event.error < 1
-        if method.name != "sparsegpt":
-            assert torch.equal(pruned[event.module], dense[event.module] * event.keep)
-        assert event.updated == (method.name == "sparsegpt")
+        survivors = pruned[event.module][event.keep], dense[event.module][event.keep]
+        assert event.updated == (not torch.equal(*survivors))
+        assert not (event.updated and isinstance(method, ScoreMethod))
     assert (events[-1].pruned, events[-1].parameters) == (
         sum(int((~event.keep).sum()) for event in modules),
         sum(weight.numel() for weight in dense.values()),
@@ -92,7 +103,7 @@ def test_masks_are_exact_and_the_weights_obey_them(tiny_model, tokens, family, m
     assert events[-1].sparsity == events[-1].pruned / events[-1].parameters
 
 
-def test_events_come_in_order(tiny_model, layers_of, tokens, family):
+def test_events_come_in_order(tiny_model, tokens, family):
     model = tiny_model(family)
     expected: list[tuple] = []
     for index, layer in enumerate(layers_of(model, family)):
@@ -115,9 +126,8 @@ def test_events_come_in_order(tiny_model, layers_of, tokens, family):
     assert found == expected
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-@pytest.mark.parametrize("pattern", [Unstructured(), NM()], ids=["rows", "2:4"])
-def test_wanda_equals_a_plain_loop_over_the_model(tiny_model, layers_of, tokens, family, pattern, batch_size):
+@pytest.mark.parametrize(("pattern", "batch_size"), [(Unstructured(), 1), (NM(), 3)], ids=["rows", "2:4"])
+def test_wanda_equals_a_plain_loop_over_the_model(tiny_model, tokens, family, pattern, batch_size):
     """One block after the other: the inputs of its modules from the whole, half pruned model's own forward."""
     model, plain = tiny_model(family), tiny_model(family)
     events = {
@@ -129,7 +139,7 @@ def test_wanda_equals_a_plain_loop_over_the_model(tiny_model, layers_of, tokens,
         inside = {n: m for n, m in linear_maps(plain).items() if any(m is child for child in layer.modules())}
         inputs = {name: [] for name in inside}
         hooks = [
-            m.register_forward_pre_hook(lambda _, args, name=name: inputs[name].append(args[0].detach()))
+            m.register_forward_pre_hook(lambda _, args, seen=inputs[name]: seen.append(args[0].detach()))
             for name, m in inside.items()
         ]
         with torch.no_grad():
@@ -146,8 +156,12 @@ def test_wanda_equals_a_plain_loop_over_the_model(tiny_model, layers_of, tokens,
             count = pattern.m - pattern.n if isinstance(pattern, NM) else int(size * SPARSITY)
             scores = (dense.abs() * norm).reshape(-1, size)
             gone = scores.argsort(dim=1, stable=True)[:, :count]
-            stored.masked_fill_(torch.zeros_like(scores, dtype=torch.bool).scatter(1, gone, True).reshape(dense.shape), 0)
-            error = (x @ (dense - stored).double().T).norm() / (x @ dense.double().T).norm()  # 96 tokens: all in the sample
+            stored.masked_fill_(
+                torch.zeros_like(scores, dtype=torch.bool).scatter(1, gone, True).reshape(dense.shape), 0
+            )
+            error = (x @ (dense - stored).double().T).norm() / (
+                x @ dense.double().T
+            ).norm()  # 96 tokens: all in the sample
             assert events[name].error == pytest.approx(float(error), rel=1e-4)
             assert events[name].error_basis == "sample"
     ours, theirs = weights(model), weights(plain)
@@ -195,7 +209,7 @@ def test_low_precision_weights_keep_their_type(tiny_model, tokens):
         assert event.updated
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("family", "training"), [*((family, True) for family in FAMILIES), ("llama", False)])
 def test_the_model_is_given_back_as_it_was(tiny_model, tokens, family, training):
     model = tiny_model(family).train(training)
     before = state(model)
@@ -203,7 +217,7 @@ def test_the_model_is_given_back_as_it_was(tiny_model, tokens, family, training)
     assert state(model) == before
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize(("family", "steps"), [*((family, 3) for family in FAMILIES), ("llama", 1), ("llama", 2)])
 def test_closing_midway_stops_and_restores(tiny_model, tokens, family, steps):
     model = tiny_model(family).train()
     before, dense = state(model), weights(model)
@@ -255,6 +269,7 @@ def failing_method(monkeypatch):
     return Failing
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_an_exception_in_a_method_restores_the_model(tiny_model, tokens, failing_method, family):
     model = tiny_model(family).train()
     before = state(model)
@@ -268,7 +283,7 @@ def test_a_methods_own_error_names_the_module(tiny_model, tokens, failing_method
         list(prune_model(tiny_model("llama"), config_for(failing_method(user_error=True), NM()), tokens))
 
 
-def test_an_exception_in_the_model_restores_it(tiny_model, layers_of, tokens):
+def test_an_exception_in_the_model_restores_it(tiny_model, tokens):
     model = tiny_model("llama").train()
     hook = layers_of(model, "llama")[1].mlp.register_forward_pre_hook(lambda *_: 1 / 0)
     before = state(model)
@@ -286,7 +301,7 @@ def test_a_pattern_that_does_not_fit_is_refused_before_any_work(tiny_model, toke
     assert all(torch.equal(weight, before[name]) for name, weight in weights(model).items())
 
 
-def test_dead_inputs_are_counted_beside_the_mask(tiny_model, layers_of, tokens):
+def test_dead_inputs_are_counted_beside_the_mask(tiny_model, tokens):
     model = tiny_model("llama")
     norm = layers_of(model, "llama")[0].input_layernorm
     norm.weight.data[[1, 4, 7]] = 0
@@ -297,26 +312,22 @@ def test_dead_inputs_are_counted_beside_the_mask(tiny_model, layers_of, tokens):
     assert events["model.layers.1.self_attn.q_proj"].dead_inputs == 0
 
 
-def test_magnitude_measures_its_error_on_the_first_256_tokens(tiny_model):
-    """It reads no statistics, so only as much text runs as the error needs; what it reports is the same as Wanda would."""
-    tokens = torch.randint(0, 128, (9, 40), generator=torch.Generator().manual_seed(5))
-    seen = []
-    model = tiny_model("llama")
-    model.model.layers[0].mlp.up_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().flatten(0, 1)))
-    events = {
-        e.label: e for e in prune_model(model, config_for(Magnitude(), NM()), tokens) if isinstance(e, ModulePruned) and e.block == 0
-    }
-    dense = weights(tiny_model("llama"))["model.layers.0.mlp.up_proj"]
-    x = torch.cat(seen)[:256]
-    lost = (x @ (dense - weights(model)["model.layers.0.mlp.up_proj"]).T).norm() / (x @ dense.T).norm()
-    assert events["mlp.up_proj"].error == pytest.approx(float(lost), rel=1e-5)
+@pytest.mark.parametrize("method", [Magnitude(), Wanda()], ids=lambda method: method.name)
+def test_the_error_is_measured_on_the_first_256_tokens(tiny_model, method):
+    """Also by a method that needs no statistics, for which no more text is run than that."""
+    tokens = torch.randint(0, VOCABULARY, (9, 40), generator=torch.Generator().manual_seed(5))
+    model, dense = tiny_model("llama"), tiny_model("llama")
+    name, seen, read = "model.layers.0.mlp.up_proj", [], []
+    dense.get_submodule(name).register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(0, 1)))
+    model.get_submodule(name).register_forward_pre_hook(lambda _, args: read.append(args[0].flatten(0, 1)))
     with torch.no_grad():
-        plain = tiny_model("llama")
-        plain.model.layers[0].mlp.up_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(0, 1)))
-        seen.clear()
-        plain(input_ids=tokens)
-    assert torch.cat(seen)[:256].shape == x.shape
-    torch.testing.assert_close(torch.cat(seen)[:256], x, rtol=1e-4, atol=1e-5)
+        dense(input_ids=tokens)
+    events = {e.module: e for e in prune_model(model, config_for(method, NM()), tokens) if isinstance(e, ModulePruned)}
+    x, weight = seen[0][:256], weights(dense)[name]
+    error = (x @ (weight - weights(model)[name]).T).norm() / (x @ weight.T).norm()
+    assert events[name].error == pytest.approx(float(error), rel=1e-4)
+    once = sum(map(len, read)) // 2  # for the statistics, and pruned
+    assert once == (280 if method.name == "magnitude" else 360), "seven windows hold 256 tokens"
 
 
 @pytest.mark.parametrize("basis", ["gram", "sample"])

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+
 from core.errors import InputError
 from core.models.replay import capture
 from core.models.structure import decoder_blocks
+from tests.tiny_models import layers_of
 
 
 def hidden_states(model, layers, tokens, batch_size):
@@ -40,18 +42,18 @@ def assert_same_stream(model, layers, tokens, batch_size):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_the_stream_equals_the_models_own_forward_bit_for_bit(tiny_model, layers_of, tokens, family, batch_size):
+def test_the_stream_equals_the_models_own_forward_bit_for_bit(tiny_model, tokens, family, batch_size):
     model = tiny_model(family)
     assert_same_stream(model, layers_of(model, family), tokens, batch_size)
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
-def test_the_stream_equals_the_models_own_forward_in_bfloat16(tiny_model, layers_of, tokens, family):
+def test_the_stream_equals_the_models_own_forward_in_bfloat16(tiny_model, tokens, family):
     model = tiny_model(family).to(torch.bfloat16)
     assert_same_stream(model, layers_of(model, family), tokens, 3)
 
 
-def test_capture_leaves_the_model_as_it_was(tiny_model, layers_of, tokens, family):
+def test_capture_leaves_the_model_as_it_was(tiny_model, tokens, family):
     model = tiny_model(family)
     use_cache = model.config.use_cache
     before = model(input_ids=tokens).logits
@@ -61,7 +63,7 @@ def test_capture_leaves_the_model_as_it_was(tiny_model, layers_of, tokens, famil
     assert torch.equal(model(input_ids=tokens).logits, before)
 
 
-def test_capture_gives_a_wrapped_forward_back(tiny_model, layers_of, tokens):
+def test_capture_gives_a_wrapped_forward_back(tiny_model, tokens):
     """As accelerate wraps the forward of a layer it moves between devices."""
     model = tiny_model("llama")
     layer = layers_of(model, "llama")[1]
@@ -70,14 +72,14 @@ def test_capture_gives_a_wrapped_forward_back(tiny_model, layers_of, tokens):
     assert layer.__dict__["forward"] is wrapped
 
 
-def test_forwards_come_back_when_the_model_fails(tiny_model, layers_of):
+def test_forwards_come_back_when_the_model_fails(tiny_model):
     model = tiny_model("llama")
     with pytest.raises(IndexError):
         capture(model, decoder_blocks(model), torch.full((1, 8), 10_000), 1)
     assert all("forward" not in layer.__dict__ for layer in layers_of(model, "llama"))
 
 
-def test_hidden_states_that_change_between_blocks_are_refused(tiny_model, layers_of, tokens):
+def test_hidden_states_that_change_between_blocks_are_refused(tiny_model, tokens):
     """As a model does that scales or adds something between two blocks."""
     model = tiny_model("llama")
     layers_of(model, "llama")[1].register_forward_pre_hook(lambda module, args: (args[0] * 0.5, *args[1:]))
@@ -85,7 +87,7 @@ def test_hidden_states_that_change_between_blocks_are_refused(tiny_model, layers
         capture(model, decoder_blocks(model), tokens, 3)
 
 
-def test_blocks_that_do_not_run_are_refused(tiny_model, layers_of, tokens):
+def test_blocks_that_do_not_run_are_refused(tiny_model, tokens):
     model = tiny_model("llama")
     blocks = decoder_blocks(model)
     del model.model.layers[2]

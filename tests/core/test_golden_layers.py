@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from core.methods.column_sweep import inverse_factor, sweep
 from core.methods.magnitude import Magnitude
 from core.methods.sparsegpt import SparseGPT

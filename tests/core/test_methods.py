@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from core.errors import InputError
 from core.methods import Method
 from core.methods.column_sweep import inverse_factor, sweep
@@ -311,5 +312,5 @@ def test_arguments_are_left_as_they_are(method, pattern):
 @pytest.mark.parametrize("name", sorted(Method.registry))
 def test_every_method_says_what_it_is_and_needs_known_statistics(name):
     method = Method.registry[name]
-    assert method.title and method.summary and method.reference and method.__doc__
+    assert all([method.title, method.summary, method.reference, method.__doc__])
     assert method.needs <= set(STATISTICS)

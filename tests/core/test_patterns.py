@@ -1,12 +1,13 @@
 import pytest
 import torch
-from core.errors import InputError, explain
-from core.patterns import NM, Pattern, Unstructured
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jaxtyping import TypeCheckError
 from pydantic import ValidationError
+
+from core.errors import InputError, explain
+from core.patterns import NM, Pattern, Unstructured
 
 NMS = [(1, 2), (1, 4), (2, 4), (3, 4), (4, 8), (5, 16)]
 
@@ -90,9 +91,13 @@ def test_exactly_n_of_m_consecutive_inputs_survive(n, m):
     scores = torch.rand(6, 3 * m, generator=torch.Generator().manual_seed(n))
     keep = NM(n=n, m=m).keep(scores, 1 - n / m)
     assert (keep.reshape(6, 3, m).sum(dim=2) == n).all()
-    assert scores.reshape(6, 3, m)[keep.reshape(6, 3, m)].reshape(6, 3, n).amin(2).gt(
-        scores.reshape(6, 3, m)[~keep.reshape(6, 3, m)].reshape(6, 3, m - n).amax(2)
-    ).all()
+    assert (
+        scores.reshape(6, 3, m)[keep.reshape(6, 3, m)]
+        .reshape(6, 3, n)
+        .amin(2)
+        .gt(scores.reshape(6, 3, m)[~keep.reshape(6, 3, m)].reshape(6, 3, m - n).amax(2))
+        .all()
+    )
 
 
 def test_one_of_four_is_three_quarters_sparse_by_hand():
@@ -173,7 +178,9 @@ def test_n_not_below_m_is_refused_in_one_sentence(text):
 
 
 def test_inputs_that_m_does_not_divide_are_refused_naming_the_module():
-    with pytest.raises(InputError, match=r"2:4 does not fit model\.layers\.0\.mlp: its 6 inputs are not divisible by 4"):
+    with pytest.raises(
+        InputError, match=r"2:4 does not fit model\.layers\.0\.mlp: its 6 inputs are not divisible by 4"
+    ):
         NM(n=2, m=4).check("model.layers.0.mlp", (4, 6))
     with pytest.raises(InputError, match="not divisible by 4"):
         NM(n=2, m=4).keep(torch.ones(4, 6), 0.5)

@@ -1,13 +1,15 @@
 import pytest
 import torch
-from core.errors import InputError
-from core.models.structure import decoder_blocks, profile, read_weight, write_weight
 from torch import nn
 from transformers import AutoModelForCausalLM, MixtralConfig, T5Config, T5ForConditionalGeneration
 from transformers.pytorch_utils import Conv1D
 
+from core.errors import InputError
+from core.models.structure import decoder_blocks, profile, read_weight, write_weight
+from tests.tiny_models import layers_of
 
-def test_blocks_are_the_layers_of_each_family(tiny_model, layers_of, family):
+
+def test_blocks_are_the_layers_of_each_family(tiny_model, family):
     model = tiny_model(family)
     blocks = decoder_blocks(model)
     assert [block.layer for block in blocks] == layers_of(model, family)
@@ -84,7 +86,12 @@ def test_no_list_of_blocks_is_refused(tiny_model):
 
 def test_fused_experts_are_refused_by_name():
     config = MixtralConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_local_experts=2
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_local_experts=2,
     )
     with pytest.raises(InputError, match=r"model\.layers\.0\.mlp\.\S+ holds several matrices in one parameter"):
         decoder_blocks(AutoModelForCausalLM.from_config(config))
