@@ -65,7 +65,7 @@ def make_config(
             sparsity = _fraction(sparsity)
     source = parse_source(model) if isinstance(model, str) else model
     given = {key: value for key, value in parts.items() if value is not None}
-    return RunConfig(model=source, method=method, sparsity=sparsity, **given)
+    return RunConfig.model_validate({"model": source, "method": method, "sparsity": sparsity, **given})
 
 
 def _fraction(text: str) -> float:
@@ -88,7 +88,9 @@ def run_config(
     check(config, config.model.pinned(identity.model_revision).profile())
     attempt, new = store.submit(config, identity)
     if not new:
-        raise InputError(f"run = {attempt.run_id} is {attempt.status} already; wait for it, or cancel it on the Runs page.")
+        raise InputError(
+            f"run = {attempt.run_id} is {attempt.status} already; wait for it, or cancel it on the Runs page."
+        )
     outcome = run_attempt(store, attempt.id, report=report)
     if outcome is None:
         raise Cancelled
@@ -103,7 +105,7 @@ def reopen(run_id: str, store: Store) -> LoadedModel:
     run = store.run(run_id)
     if run.result is None:
         raise InputError(f"run = {run_id!r} has not finished, so there is no pruned model; repeat the run.")
-    source = run.config.model.pinned(run.identity.model_revision)
+    source: ModelSource = run.config.model.pinned(run.identity.model_revision)
     if source.revision_key() != run.identity.model_revision:
         raise InputError(f"run = {run_id!r} was made from a model that has changed since; run its config again.")
     loaded = source.load()

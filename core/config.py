@@ -26,9 +26,7 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
     windows: int = Field(
         16, ge=1, le=4096, title="Windows", description="Number of calibration windows; the literature uses 128."
     )
-    seqlen: int = Field(
-        256, ge=8, le=131072, title="Window length", description="Tokens in each calibration window."
-    )
+    seqlen: int = Field(256, ge=8, le=131072, title="Window length", description="Tokens in each calibration window.")
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Decides which windows are drawn.")
     batch_size: int = Field(
         4, ge=1, le=1024, title="Batch size", description="Windows run at once; more is faster and needs more memory."
@@ -42,9 +40,7 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
     windows: int | None = Field(
         40, ge=1, title="Windows", description="Evaluation windows, spread evenly over the text; empty: all of it."
     )
-    seqlen: int = Field(
-        256, ge=8, le=131072, title="Window length", description="Tokens in each evaluation window."
-    )
+    seqlen: int = Field(256, ge=8, le=131072, title="Window length", description="Tokens in each evaluation window.")
     batch_size: int = Field(4, ge=1, le=1024, title="Batch size", description="Windows run at once.")
 
 

@@ -75,8 +75,8 @@ def _prune_block(
         dense = stored.float()
         try:
             result = method.prune(dense, stats, pattern, sparsities[name])
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from error
+        except InputError as problem:
+            raise InputError(f"{name}: {problem}") from problem
         weight = result.weight.to(stored.dtype)
         error, basis = reconstruction_error(dense, weight.float(), stats)
         updated = not torch.equal(weight, stored * result.keep)
@@ -101,9 +101,7 @@ def _gram_replaces_sample(method: Method) -> frozenset[str]:
     return frozenset({"sample"}) if "gram" in method.needs else frozenset()
 
 
-def _collect(
-    block: Block, stream: Stream, needs: Iterable[str], sequences: int
-) -> dict[str, InputStatistics]:
+def _collect(block: Block, stream: Stream, needs: Iterable[str], sequences: int) -> dict[str, InputStatistics]:
     with Collector(block.modules, needs, sequences) as collector:
         outputs = stream.forward(block)
         while True:

@@ -1,5 +1,7 @@
 """Errors a user can cause, each told in one sentence."""
 
+from typing import Any
+
 from pydantic import ValidationError
 
 
@@ -25,7 +27,7 @@ def explain(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _explain_field(detail: dict) -> str:
+def _explain_field(detail: dict[str, Any]) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "value_error":  # ours: already a sentence that names the parameter
         return message

@@ -7,10 +7,10 @@ import statistics
 import time
 from collections.abc import Sequence
 
-import torch
 from pydantic import BaseModel
 
 from core.config import RunConfig
+from core.lazy import torch
 from core.profile import ModelProfile
 from core.store import Run, Store
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 ErrorBasis = Literal["gram", "sample"]
 """What a reconstruction error was measured on: all calibration tokens through the Gram matrix, or the first 256 tokens."""
@@ -33,9 +32,7 @@ class BlockStarted(BaseModel, frozen=True):
 
 
 class ModulePruned(BaseModel, frozen=True):
-    """One module is done. ``keep`` [out, in] travels with the event in memory and is stored as a mask, not as JSON."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    """One module is done. ``keep``, a bool tensor [out, in], travels with the event in memory only."""
 
     event: Literal["module_pruned"] = "module_pruned"
     module: str
@@ -53,7 +50,7 @@ class ModulePruned(BaseModel, frozen=True):
     seconds: float
     updated: bool
     """True where surviving weights were changed, so that mask and dense weights do not tell all."""
-    keep: torch.Tensor | None = Field(default=None, exclude=True, repr=False)
+    keep: Any = Field(default=None, exclude=True, repr=False)
 
     @property
     def parameters(self) -> int:

@@ -17,7 +17,8 @@ from core.checks import check
 from core.config import Evaluation, Identity, RunConfig
 from core.data.windows import calibration_windows, evaluation_windows, overlapping_windows, tokenize
 from core.engine import prune_model
-from core.evaluation.perplexity import Perplexity, perplexity, window_losses
+from core.evaluation.perplexity import window_losses
+from core.evaluation.result import Perplexity, perplexity
 from core.events import Event, Message, ModulePruned, PhaseStarted, Progress
 from core.models.sources import LoadedModel, ModelSource
 from core.models.structure import decoder_blocks, profile, read_weight

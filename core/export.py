@@ -31,5 +31,3 @@ def save(loaded: LoadedModel, run: Run, directory: Path, overwrite: bool = False
         loaded.tokenizer.save_pretrained(folder)
         write_config(folder, run.config.model_dump(mode="json"), RUN_FILE)
     return directory
-
-

@@ -46,7 +46,7 @@ class Jobs:
     def __init__(self, store: Store, policy: Settings | None = None) -> None:
         self._store = store
         self._policy = policy or settings()
-        self._futures: dict[int, Future] = {}
+        self._futures: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
         store.reconcile()
         with dask.config.set(_DASK):
@@ -103,7 +103,7 @@ class Jobs:
             self._futures[attempt_id] = future
         future.add_done_callback(lambda done: self._ended(attempt_id, done))
 
-    def _ended(self, attempt_id: int, future: Future) -> None:
+    def _ended(self, attempt_id: int, future: Future[Any]) -> None:
         """Settles what the worker could not: an attempt that never began is sent again, one under way is *interrupted*."""
         with self._lock:
             self._futures.pop(attempt_id, None)
@@ -125,7 +125,12 @@ class Jobs:
 
 def _local_cluster() -> LocalCluster:
     return LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0, silence_logs=logging.ERROR
+        n_workers=1,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        memory_limit=0,
+        silence_logs=logging.ERROR,
     )
 
 
@@ -198,5 +203,3 @@ def _profile(source: dict[str, Any], policy: Settings) -> ModelProfile:
     from core.models.profiles import known_profile
 
     return known_profile(ModelSource.coerce(source), _process(policy).store)
-
-

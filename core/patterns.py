@@ -10,19 +10,17 @@ import re
 from abc import abstractmethod
 from typing import ClassVar, Literal, Self
 
-import torch
 from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 
 from core.errors import InputError
+from core.lazy import torch
 from core.registry import Component, component_field
 
 Group = Literal["layer", "output", "input"]
 
 
-def smallest(
-    scores: Float[torch.Tensor, "groups size"], count: int
-) -> Bool[torch.Tensor, "groups size"]:
+def smallest(scores: Float[torch.Tensor, "groups size"], count: int) -> Bool[torch.Tensor, "groups size"]:
     """Marks exactly ``count`` smallest scores in each group (row); of equal scores the lowest index first."""
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
@@ -38,9 +36,7 @@ class Pattern(Component):
     kind: ClassVar[str] = "pattern"
 
     @abstractmethod
-    def keep(
-        self, scores: Float[torch.Tensor, "out in"], sparsity: float
-    ) -> Bool[torch.Tensor, "out in"]:
+    def keep(self, scores: Float[torch.Tensor, "out in"], sparsity: float) -> Bool[torch.Tensor, "out in"]:
         """The keep mask of ``scores`` at ``sparsity``, the fraction to prune."""
 
     @property
@@ -87,9 +83,7 @@ class Unstructured(Pattern):
     def resolve(self, group: Group) -> Pattern:
         return self if self.group != "auto" else Unstructured(group=group)
 
-    def keep(
-        self, scores: Float[torch.Tensor, "out in"], sparsity: float
-    ) -> Bool[torch.Tensor, "out in"]:
+    def keep(self, scores: Float[torch.Tensor, "out in"], sparsity: float) -> Bool[torch.Tensor, "out in"]:
         if not 0 <= sparsity < 1:
             raise InputError(f"sparsity = {sparsity} is outside [0, 1); choose a fraction such as 0.5.")
         if self.group == "auto":
@@ -138,9 +132,7 @@ class NM(Pattern):
                 f"choose another M or an unstructured pattern."
             )
 
-    def keep(
-        self, scores: Float[torch.Tensor, "out in"], sparsity: float
-    ) -> Bool[torch.Tensor, "out in"]:
+    def keep(self, scores: Float[torch.Tensor, "out in"], sparsity: float) -> Bool[torch.Tensor, "out in"]:
         if abs(sparsity - self.sparsity) > 1e-9:
             raise InputError(f"sparsity = {sparsity} contradicts {self.label}, which is {self.sparsity} sparse.")
         self.check("the matrix", (scores.shape[0], scores.shape[1]))

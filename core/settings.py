@@ -10,10 +10,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class Settings(BaseSettings, frozen=True):
+class Settings(BaseSettings):
     """Folders, database, scheduler and storage policy of this installation."""
 
-    model_config = SettingsConfigDict(env_prefix="PRUNESCOPE_")
+    model_config = SettingsConfigDict(env_prefix="PRUNESCOPE_", frozen=True)
 
     home: Path = Field(
         default_factory=lambda: user_data_path("prunescope"),

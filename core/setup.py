@@ -19,7 +19,7 @@ def prepare(say: Callable[[str], None]) -> None:
     tokenizer = source.load_tokenizer()
     say("Embedded corpus: cleaned and tokenized once, about half a minute …")
     for purpose in ("calibration", "evaluation"):
-        tokenize(corpus, purpose, tokenizer)  # type: ignore[arg-type]
+        tokenize(corpus, purpose, tokenizer)
     store = Store.open()
     known_profile(source, store)
     known_speed(store)

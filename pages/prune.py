@@ -17,7 +17,7 @@ def render() -> None:
         config = plan.form()
     with right:
         if config is not None:
-            plan.before(config)
+            plan.before(config, selection.run)
         if selection.run is not None:
             _run(selection)
     cache.start_worker()

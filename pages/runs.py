@@ -44,7 +44,12 @@ def _table(runs: list[Run]) -> Run | None:
         },
     )
     st.download_button(
-        "Table of runs (CSV)", rows.to_csv(index=False), "runs.csv", "text/csv", icon=":material/download:", on_click="ignore"
+        "Table of runs (CSV)",
+        rows.to_csv(index=False),
+        "runs.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
     )
     selected = event["selection"]["rows"]
     return runs[selected[0]] if selected else None
@@ -69,7 +74,9 @@ def _row(run: Run) -> dict[str, object]:
 
 def _actions(run: Run) -> None:
     st.subheader(run.name)
-    st.caption(f"Run `{run.id}` · {run.config.model.label} · attempt {run.attempt.number}: {run.status}. {run.attempt.message}")
+    st.caption(
+        f"Run `{run.id}` · {run.config.model.label} · attempt {run.attempt.number}: {run.status}. {run.attempt.message}"
+    )
     open_, repeat, delete, config = st.columns(4)
     if open_.button("Open", icon=":material/open_in_new:", width="stretch"):
         state.select_run(run.id)

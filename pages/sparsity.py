@@ -55,7 +55,8 @@ def _empty(run: Run | None) -> None:
         st.info("No run is selected. Choose one in the sidebar, or prune a model first.", icon=":material/info:")
     else:
         st.info(
-            f"This run is {run.status}, so there are no masks to show yet. {run.attempt.message}", icon=":material/info:"
+            f"This run is {run.status}, so there are no masks to show yet. {run.attempt.message}",
+            icon=":material/info:",
         )
     st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
 

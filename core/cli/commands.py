@@ -52,14 +52,23 @@ def _quiet_libraries() -> None:
 
 @main.command()
 @run_options
-@click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="A config as JSON (as --json and exports write it); other run options are then not allowed.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A config as JSON (as --json and exports write it); other run options are then not allowed.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to FILE.")
 @click.option("--save", "save_to", type=click.Path(path_type=Path), help="Save the pruned model to this folder.")
 @click.option("--overwrite", is_flag=True, help="Let --save replace what is there.")
 @click.option("--delete", "drop_weights", is_flag=True, help="Keep no weights of this run, only masks and figures.")
 def prune(
-    config_file: Path | None, json_file: Path | None, save_to: Path | None, overwrite: bool, drop_weights: bool, **given: Any
+    config_file: Path | None,
+    json_file: Path | None,
+    save_to: Path | None,
+    overwrite: bool,
+    drop_weights: bool,
+    **given: Any,
 ) -> None:
     """Prune a model, measure it, and write the run to the store."""
     from core.api import run_config
@@ -98,7 +107,9 @@ def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
         return make_config(model, **values)
     beside = sorted(name for name, value in given.items() if value is not None)
     if beside:
-        raise InputError(f"--{beside[0].replace('_', '-')} is given beside --config; change the file, or leave one out.")
+        raise InputError(
+            f"--{beside[0].replace('_', '-')} is given beside --config; change the file, or leave one out."
+        )
     try:
         content = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -178,5 +189,3 @@ def setup() -> None:
 
 def _say(text: str) -> None:
     click.echo(text)
-
-

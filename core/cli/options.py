@@ -19,6 +19,7 @@ from core.patterns import Pattern
 from core.registry import Component
 
 Command = Callable[..., Any]
+Option = Callable[[Command], Command]
 _COMPONENT_PARTS: dict[str, type[Component]] = {
     "method": Method,
     "pattern": Pattern,
@@ -36,11 +37,13 @@ def run_options(command: Command) -> Command:
     return command
 
 
-def _run_options() -> list[Callable[[Command], Command]]:
-    options = [
+def _run_options() -> list[Option]:
+    options: list[Option] = [
         click.option("--model", metavar="MODEL", help="embedded, a folder, or a hub id. [default: embedded]"),
         click.option("--method", metavar="METHOD", help=f"One of: {', '.join(Method.registry)}. [default: wanda]"),
-        click.option("--sparsity", metavar="S", help="Fraction to prune such as 0.5, or N:M such as 2:4. [default: 0.5]"),
+        click.option(
+            "--sparsity", metavar="S", help="Fraction to prune such as 0.5, or N:M such as 2:4. [default: 0.5]"
+        ),
         click.option("--pattern", metavar="PATTERN", help=f"N:M, or one of: {', '.join(Pattern.registry)}."),
         click.option("--allocation", metavar="NAME", help=f"One of: {', '.join(Allocation.registry)}."),
     ]
@@ -56,7 +59,9 @@ def _run_options() -> list[Callable[[Command], Command]]:
     for section, model in _SECTIONS.items():
         options.append(
             click.option(
-                f"--{section}-corpus", metavar="CORPUS", help=f"{', '.join(Corpus.registry)}, or the path of a text file."
+                f"--{section}-corpus",
+                metavar="CORPUS",
+                help=f"{', '.join(Corpus.registry)}, or the path of a text file.",
             )
         )
         for name, info in model.model_fields.items():
@@ -65,7 +70,7 @@ def _run_options() -> list[Callable[[Command], Command]]:
     return options
 
 
-def _option(flag: str, info: FieldInfo) -> Callable[[Command], Command]:
+def _option(flag: str, info: FieldInfo) -> Option:
     description = info.description or ""
     if info.annotation is bool:
         return click.option(f"--{flag}/--no-{flag}", default=None, help=description)
@@ -88,9 +93,7 @@ def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {key: values.pop(key) for key in ("sparsity",) if key in values}
     for section, model in _SECTIONS.items():
         prefix = f"{section}_"
-        chosen = {
-            name: values.pop(prefix + name) for name in model.model_fields if prefix + name in values
-        }
+        chosen = {name: values.pop(prefix + name) for name in model.model_fields if prefix + name in values}
         if chosen:
             if "corpus" in chosen:
                 chosen["corpus"] = _corpus(chosen["corpus"])

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
@@ -50,7 +50,7 @@ def articles(part: str) -> list[str]:
     return [text for index, text in enumerate(everything) if names.get(index % _PARTS, "train") == part]
 
 
-def _package():  # type: ignore[no-untyped-def]
+def _package() -> Distribution:
     try:
         return distribution("gensim")
     except PackageNotFoundError:

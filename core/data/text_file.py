@@ -18,7 +18,9 @@ class TextFile(Corpus):
     name: ClassVar[str] = "text"
     title: ClassVar[str] = "Local text file"
 
-    path: str = Field("", title="Text file", description="Path of a UTF-8 text file on the machine that runs this program.")
+    path: str = Field(
+        "", title="Text file", description="Path of a UTF-8 text file on the machine that runs this program."
+    )
 
     @property
     def label(self) -> str:

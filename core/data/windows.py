@@ -41,9 +41,7 @@ def evaluation_windows(
     return every[[index * there // windows for index in range(windows)]]
 
 
-def overlapping_windows(
-    calibration: Int[torch.Tensor, "n seqlen"], evaluation: Int[torch.Tensor, "m seqlen2"]
-) -> int:
+def overlapping_windows(calibration: Int[torch.Tensor, "n seqlen"], evaluation: Int[torch.Tensor, "m seqlen2"]) -> int:
     """How many evaluation windows share 32 consecutive tokens with a calibration window."""
     known = {run for window in calibration for run in _runs(window)}
     return sum(any(run in known for run in _runs(window)) for window in evaluation)
@@ -54,9 +52,7 @@ def _runs(window: torch.Tensor) -> set[bytes]:
     return {data[i : i + _OVERLAP_TOKENS].tobytes() for i in range(len(data) - _OVERLAP_TOKENS + 1)}
 
 
-def tokenize(
-    corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBase
-) -> Int[np.ndarray, " n"]:
+def tokenize(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBase) -> Int[np.ndarray, " n"]:
     """The corpus's token ids, without special tokens, int32; kept on disk per text and tokenizer."""
     file = _token_file(corpus, purpose, tokenizer)
     if file.is_file():

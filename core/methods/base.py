@@ -6,9 +6,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Bool, Float
 
+from core.lazy import torch
 from core.patterns import Group, Pattern
 from core.registry import Component, component_field
 from core.statistics import InputStatistics
@@ -55,9 +55,7 @@ class ScoreMethod(Method):
     """A method that is nothing but a score: the pattern keeps the highest, survivors stay as they were."""
 
     @abstractmethod
-    def score(
-        self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics
-    ) -> Float[torch.Tensor, "out in"]:
+    def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
         """How important each weight is; higher survives."""
 
     def prune(

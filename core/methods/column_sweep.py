@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Bool, Float
 
-Choose = Callable[[int, torch.Tensor], torch.Tensor]
+from core.lazy import torch
+
+Choose = Callable[[int, "torch.Tensor"], "torch.Tensor"]
 """(first column, saliency [out, columns]) -> keep [out, columns]."""
 
 
-def inverse_factor(
-    gram: Float[torch.Tensor, "in in"], damping: float
-) -> Float[torch.Tensor, "in in"]:
+def inverse_factor(gram: Float[torch.Tensor, "in in"], damping: float) -> Float[torch.Tensor, "in in"]:
     """The upper Cholesky factor U of ``(H + damping * mean(diag H) * I)^-1``, so that the inverse is ``U^T U``.
 
     Dead inputs (``H_jj = 0``) count with ``H_jj = 1``. Raises ``torch.linalg.LinAlgError`` where the damped H is not
@@ -27,7 +26,8 @@ def inverse_factor(
     diagonal[diagonal == 0] = 1
     diagonal += damping * diagonal.mean()
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return torch.linalg.cholesky(inverse, upper=True)
+    factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor
 
 
 def sweep(

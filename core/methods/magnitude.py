@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 
+from core.lazy import torch
 from core.methods.base import ScoreMethod
 from core.patterns import Group
 from core.statistics import InputStatistics
@@ -27,7 +27,5 @@ class Magnitude(ScoreMethod):
     reference: ClassVar[str] = "Han et al., 2015, arXiv 1506.02626"
     group: ClassVar[Group] = "layer"
 
-    def score(
-        self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics
-    ) -> Float[torch.Tensor, "out in"]:
+    def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
         return weight.abs()

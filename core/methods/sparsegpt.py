@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 
 from core.errors import InputError
+from core.lazy import torch
 from core.methods.base import Method, Pruned
 from core.methods.column_sweep import inverse_factor, sweep
 from core.patterns import Group, Pattern
@@ -37,7 +37,12 @@ class SparseGPT(Method):
     group: ClassVar[Group] = "layer"
 
     blocksize: int = Field(
-        128, ge=1, le=4096, title="Block size", description="Columns whose mask is chosen together.", json_schema_extra=ADVANCED
+        128,
+        ge=1,
+        le=4096,
+        title="Block size",
+        description="Columns whose mask is chosen together.",
+        json_schema_extra=ADVANCED,
     )
     damping: float = Field(
         0.01,
@@ -58,10 +63,8 @@ class SparseGPT(Method):
         gram, pattern = stats["gram"], pattern.resolve(self.group)
         dead = gram.diagonal() == 0
         try:
-            factor = stats.derived(
-                ("inverse_factor", self.damping), lambda: inverse_factor(gram, self.damping)
-            )
-        except torch.linalg.LinAlgError as error:
+            factor = stats.derived(("inverse_factor", self.damping), lambda: inverse_factor(gram, self.damping))
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise InputError(
                 f"damping = {self.damping} leaves the Gram matrix singular; raise it (0.1, say) or use more calibration windows."
             ) from error

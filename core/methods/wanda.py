@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 
+from core.lazy import torch
 from core.methods.base import ScoreMethod
 from core.patterns import Group
 from core.statistics import InputStatistics
@@ -28,7 +28,5 @@ class Wanda(ScoreMethod):
     needs: ClassVar[frozenset[str]] = frozenset({"norm"})
     group: ClassVar[Group] = "output"
 
-    def score(
-        self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics
-    ) -> Float[torch.Tensor, "out in"]:
+    def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
         return weight.abs() * stats["norm"]

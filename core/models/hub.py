@@ -35,8 +35,8 @@ def _ask(model_id: str, revision: str) -> tuple[str, list[str] | None]:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
-        HFValidationError,
         HfHubHTTPError,
+        HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -52,7 +52,9 @@ def _ask(model_id: str, revision: str) -> tuple[str, list[str] | None]:
             f"model = {model_id!r} is gated: accept its terms on the hub, then set HF_TOKEN to a token of that account."
         ) from None
     except RevisionNotFoundError:
-        raise NotFound(f"revision = {revision!r} does not exist for model {model_id!r}; use a branch, tag or commit.") from None
+        raise NotFound(
+            f"revision = {revision!r} does not exist for model {model_id!r}; use a branch, tag or commit."
+        ) from None
     except RepositoryNotFoundError:
         raise NotFound(
             f"model = {model_id!r} was not found on the hub; check the id, and if the model is private or gated set HF_TOKEN."
@@ -75,4 +77,3 @@ def _cached_commit(model_id: str, revision: str) -> str | None:
 
     path = try_to_load_from_cache(model_id, "config.json", revision=revision)
     return Path(path).parent.name if isinstance(path, str) else None
-

@@ -33,7 +33,8 @@ def load(source: ModelSource) -> LoadedModel:
         )
     except (OSError, ValueError) as error:
         raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
-    return LoadedModel(model.to(device).eval(), load_tokenizer(source))
+    model.to(device)  # type: ignore[arg-type]
+    return LoadedModel(model.eval(), load_tokenizer(source))
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:

@@ -124,9 +124,7 @@ class Hub(ModelSource):
     name: ClassVar[str] = "hub"
     title: ClassVar[str] = "Hugging Face hub"
 
-    id: str = Field(
-        "facebook/opt-125m", title="Model id", description="Such as facebook/opt-125m or Qwen/Qwen3-0.6B."
-    )
+    id: str = Field("facebook/opt-125m", title="Model id", description="Such as facebook/opt-125m or Qwen/Qwen3-0.6B.")
     revision: str = Field("main", title="Revision", description="A branch, tag or commit.")
     allow_bin: bool = Field(
         False,
@@ -161,9 +159,7 @@ class LocalFolder(ModelSource):
     name: ClassVar[str] = "local"
     title: ClassVar[str] = "Local folder"
 
-    path: str = Field(
-        "", title="Folder", description="A folder with config.json, tokenizer and safetensors weights."
-    )
+    path: str = Field("", title="Folder", description="A folder with config.json, tokenizer and safetensors weights.")
     allow_bin: bool = Field(
         False, title="Allow .bin weights", description="Load .bin weights, weights-only, if there is nothing else."
     )

@@ -59,7 +59,7 @@ def _block(index: int, name: str, layer: nn.Module) -> Block:
                 f"model: {name}.{path} holds several matrices in one parameter (shape {tuple(parameter.shape)}), "
                 "which is not supported yet; choose a model without fused experts."
             )
-    modules = {
+    modules: dict[str, nn.Module] = {
         f"{name}.{path}": module for path, module in layer.named_modules() if isinstance(module, PRUNABLE)
     }
     if not modules:
@@ -73,7 +73,7 @@ def text_config(config: PreTrainedConfig) -> PreTrainedConfig:
 
 def read_weight(module: nn.Module) -> Float[torch.Tensor, "out in"]:
     """The weight of a linear module as [out, in] in its own dtype (a view; Conv1D stores [in, out])."""
-    weight: torch.Tensor = module.weight.detach()  # type: ignore[assignment,operator]
+    weight: torch.Tensor = module.weight.detach()  # type: ignore[operator]
     return weight.T if isinstance(module, Conv1D) else weight
 
 

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 
+from core.lazy import torch
 from core.registry import Registry
 
 STATISTICS: Registry[Statistic] = Registry("statistic")

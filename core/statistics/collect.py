@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-from torch import nn
-
+from core.lazy import torch
 from core.statistics.base import STATISTICS, InputStatistics, Statistic
 
 
@@ -19,7 +17,7 @@ class Collector:
     forward of the block.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], needs: Iterable[str], sequences: int) -> None:
+    def __init__(self, modules: Mapping[str, torch.nn.Module], needs: Iterable[str], sequences: int) -> None:
         self._modules = modules
         self._needs = sorted(needs)
         self._sequences = sequences
@@ -56,7 +54,7 @@ class Collector:
         return {name: shared[self._source[name]] for name in self._modules}
 
     def _watch(self, name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+        def hook(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
             x: torch.Tensor = args[0]
             source = next((other for seen, other in self._batch if seen is x), name)
             if self._source.setdefault(name, source) != source:
@@ -69,8 +67,6 @@ class Collector:
 
     def _update(self, name: str, x: torch.Tensor) -> None:
         if name not in self._running:
-            self._running[name] = [
-                STATISTICS[need](x.shape[1], self._sequences, x.device) for need in self._needs
-            ]
+            self._running[name] = [STATISTICS[need](x.shape[1], self._sequences, x.device) for need in self._needs]
         for statistic in self._running[name]:
             statistic.update(x)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 
+from core.lazy import torch
 from core.statistics.base import Statistic
 
 

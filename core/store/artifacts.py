@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Bool
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from core.errors import InputError
+from core.lazy import torch
 
 MASKS, WEIGHTS, MODULES, CONFIG = "masks.safetensors", "weights.safetensors", "modules.parquet", "config.json"
 
@@ -72,12 +70,16 @@ def write_masks(folder: Path, packed: Mapping[str, torch.Tensor], shapes: Mappin
 
 def read_masks(folder: Path) -> dict[str, torch.Tensor]:
     """Keep masks by module name."""
+    from safetensors import safe_open
+
     with safe_open(folder / MASKS, framework="pt") as file:
         shapes = json.loads(file.metadata()["shapes"])
         return {name: unpack(file.get_tensor(name), tuple(shapes[name])) for name in file.keys()}  # noqa: SIM118
 
 
 def read_mask(folder: Path, module: str) -> Bool[torch.Tensor, "out in"]:
+    from safetensors import safe_open
+
     with safe_open(folder / MASKS, framework="pt") as file:
         return unpack(file.get_tensor(module), tuple(json.loads(file.metadata()["shapes"])[module]))
 
@@ -89,10 +91,14 @@ def write_weights(folder: Path, survivors: Mapping[str, torch.Tensor]) -> int:
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
     return load_file(folder / WEIGHTS)
 
 
 def _save(file: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
     try:
         save_file(dict(tensors), file, metadata=metadata)
     except Exception as error:  # safetensors wraps the system's error in its own type

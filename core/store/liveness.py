@@ -32,6 +32,6 @@ def alive(process: str, heartbeat_at: float) -> bool:
         return time.time() - heartbeat_at < SILENCE_SECONDS
     try:
         running = psutil.Process(pid)
-        return round(running.create_time(), 2) == started and running.status() != psutil.STATUS_ZOMBIE
+        return bool(round(running.create_time(), 2) == started and running.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

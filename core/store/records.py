@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from core.config import Identity, RunConfig
-from core.evaluation.perplexity import Perplexity
+from core.evaluation.result import Perplexity
 
 Status = Literal["queued", "running", "finished", "failed", "cancelled", "interrupted"]
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})

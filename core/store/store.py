@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
-import torch
 from sqlalchemy import Engine, select, update
-from sqlalchemy.orm import Session, selectinload, sessionmaker
+from sqlalchemy.orm import selectinload, sessionmaker
 
 from core.config import Identity, RunConfig
 from core.errors import NotFound
 from core.events import Event, ModulePruned, PhaseStarted, Progress, event_from_json
+from core.lazy import torch
 from core.settings import Settings, settings
 from core.store import artifacts, liveness
 from core.store.database import open_database
@@ -111,17 +111,13 @@ class Store:
 
     def attempts(self, run_id: str) -> list[Attempt]:
         with self._sessions() as session:
-            rows = session.scalars(
-                select(AttemptRow).where(AttemptRow.run_id == run_id).order_by(AttemptRow.number)
-            )
+            rows = session.scalars(select(AttemptRow).where(AttemptRow.run_id == run_id).order_by(AttemptRow.number))
             return [_attempt(row) for row in rows]
 
     def active(self) -> list[Attempt]:
         """Attempts queued or running, in the order in which they were submitted."""
         with self._sessions() as session:
-            rows = session.scalars(
-                select(AttemptRow).where(AttemptRow.status.in_(ACTIVE)).order_by(AttemptRow.id)
-            )
+            rows = session.scalars(select(AttemptRow).where(AttemptRow.status.in_(ACTIVE)).order_by(AttemptRow.id))
             return [_attempt(row) for row in rows]
 
     def start(self, attempt_id: int) -> bool:
@@ -151,9 +147,7 @@ class Store:
     def request_cancel(self, attempt_id: int) -> None:
         """A queued attempt is cancelled at once, a running one between two steps."""
         with self._sessions.begin() as session:
-            session.execute(
-                update(AttemptRow).where(AttemptRow.id == attempt_id).values(cancel_requested=True)
-            )
+            session.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(cancel_requested=True))
             session.execute(
                 update(AttemptRow)
                 .where(AttemptRow.id == attempt_id, AttemptRow.status == "queued")
@@ -189,16 +183,12 @@ class Store:
                 change |= {"phase": event.phase, "phase_done": 0, "phase_total": event.total}
             changed = session.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(**change))
             if changed.rowcount and not isinstance(event, Progress):  # type: ignore[attr-defined]
-                session.add(
-                    EventRow(attempt_id=attempt_id, time=time.time(), payload=event.model_dump(mode="json"))
-                )
+                session.add(EventRow(attempt_id=attempt_id, time=time.time(), payload=event.model_dump(mode="json")))
 
     def events(self, attempt_id: int) -> list[tuple[float, Event]]:
         """The attempt's events with their times, in order."""
         with self._sessions() as session:
-            rows = session.scalars(
-                select(EventRow).where(EventRow.attempt_id == attempt_id).order_by(EventRow.id)
-            )
+            rows = session.scalars(select(EventRow).where(EventRow.attempt_id == attempt_id).order_by(EventRow.id))
             return [(row.time, event_from_json(row.payload)) for row in rows]
 
     # Results and artifacts --------------------------------------------------------------------------------------
@@ -331,5 +321,3 @@ def _run(row: RunRow) -> Run:
         weights_bytes=row.weights_bytes,
         attempt=_attempt(row.attempts[-1]),
     )
-
-

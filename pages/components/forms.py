@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -49,7 +48,7 @@ def component(base: type[Component], key: str, label: str, default: str, help: s
 
 def _widget(info: FieldInfo, key: str, name: str) -> Any:
     label = info.title or name.replace("_", " ").capitalize()
-    shared = {"key": key, "help": info.description, "bind": "query-params"}
+    shared: dict[str, Any] = {"key": key, "help": info.description, "bind": "query-params"}
     kinds = get_args(info.annotation) or (info.annotation,)
     if info.annotation is bool:
         return st.toggle(label, info.default, **shared)
@@ -61,14 +60,13 @@ def _widget(info: FieldInfo, key: str, name: str) -> Any:
 
 
 def _number(info: FieldInfo, label: str, kind: type[int] | type[float], shared: dict[str, Any]) -> Any:
-    low = high = None
+    """A number input whose bounds, default and step all have the field's own type, as Streamlit demands."""
+    low: Any = None
+    high: Any = None
     for bound in info.metadata:
-        low = kind(bound.ge) if isinstance(bound, Ge) else kind(bound.gt) if isinstance(bound, Gt) else low
-        high = kind(bound.le) if isinstance(bound, Le) else kind(bound.lt) if isinstance(bound, Lt) else high
-    default = None if info.default is None else kind(info.default)
-    step = 1 if kind is int else 0.01
-    number_format = "%d" if kind is int else "%.3g"
-    placeholder = "all" if default is None or type(None) in get_args(info.annotation) else None
-    return st.number_input(
-        label, low, high, default, step=step, format=number_format, placeholder=placeholder, **shared
-    )
+        low = getattr(bound, "ge", getattr(bound, "gt", low))
+        high = getattr(bound, "le", getattr(bound, "lt", high))
+    low, high, default = (None if value is None else kind(value) for value in (low, high, info.default))
+    optional = type(None) in get_args(info.annotation)
+    shared |= {"step": kind(1 if kind is int else 0.01), "format": "%d" if kind is int else "%.3g"}
+    return st.number_input(label, low, high, default, placeholder="all" if optional else None, **shared)

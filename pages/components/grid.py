@@ -21,9 +21,7 @@ def show(
     """Draws ``quantity`` of every module; a click selects the module on all pages."""
     blocks = blocks or int(table.block.max()) + 1
     labels = labels or table.label.unique().tolist()
-    chosen = (
-        (selection.block, selection.label) if selection.block is not None and selection.label is not None else None
-    )
+    chosen = (selection.block, selection.label) if selection.block is not None and selection.label is not None else None
     st.plotly_chart(
         module_grid(table, quantity, blocks, labels, chosen),
         key=key,
@@ -51,6 +49,4 @@ def _extremes(table: pd.DataFrame, quantity: Quantity) -> str:
     if table.empty:
         return "Nothing is known yet."
     low, high = table.loc[table[quantity.column].idxmin()], table.loc[table[quantity.column].idxmax()]
-    return (
-        f"Lowest {low[quantity.column]:.3g} in {low.module}, highest {high[quantity.column]:.3g} in {high.module}."
-    )
+    return f"Lowest {low[quantity.column]:.3g} in {low.module}, highest {high[quantity.column]:.3g} in {high.module}."

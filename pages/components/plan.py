@@ -77,7 +77,7 @@ def _text(section: type[Calibration] | type[Evaluation], key: str) -> dict[str, 
     return {"corpus": corpus, **forms.fields(section, key, skip={"corpus"})}
 
 
-def before(config: RunConfig) -> None:
+def before(config: RunConfig, shown: Run | None) -> None:
     """What the run will do and cost, and the button that starts it; or one sentence why it cannot start."""
     try:
         profile = cache.profile(config.model)
@@ -89,7 +89,7 @@ def before(config: RunConfig) -> None:
         return
     runs = {run.id: run for run in cache.store().runs()}
     _cost(config, profile, list(runs.values()))
-    _start(config, runs.get(run_id))
+    _start(config, runs.get(run_id), shown)
 
 
 def _cost(config: RunConfig, profile: ModelProfile, runs: list[Run]) -> None:
@@ -106,7 +106,11 @@ def _cost(config: RunConfig, profile: ModelProfile, runs: list[Run]) -> None:
         columns[2].metric("Time", "…", help="The worker is measuring this machine; it takes a few seconds.")
         return
     cost = predicted(config, profile, runs, speed)
-    basis = f"scaled by {cost.from_runs} earlier runs" if cost.from_runs else "from this machine's speed; runs will sharpen it"
+    basis = (
+        f"scaled by {cost.from_runs} earlier runs"
+        if cost.from_runs
+        else "from this machine's speed; runs will sharpen it"
+    )
     columns[2].metric("Time, about", text.about(cost.seconds), help=f"Predicted, {basis}.")
     columns[3].metric("Memory, about", text.size(cost.memory), help="Predicted peak for weights and activations.")
 
@@ -119,21 +123,25 @@ def predicted(config: RunConfig, profile: ModelProfile, runs: list[Run], speed: 
     return estimate(config, profile, speed, runs, measured)
 
 
-def _start(config: RunConfig, same: Run | None) -> None:
-    label = "Start"
-    if same is not None and same.attempt.active:
-        st.info(f"This very run is {same.status}.", icon=":material/info:")
-    elif same is not None and same.result is not None:
-        label = "Repeat"
-        st.info("This very run is done already; its result is in the list of runs.", icon=":material/info:")
+def _start(config: RunConfig, same: Run | None, shown: Run | None) -> None:
+    """The button; where this very run exists already it says so, and shows or repeats it."""
+    under_way = same is not None and same.attempt.active
+    done = same is not None and same.result is not None
+    if same is not None and (under_way or done) and (shown is None or shown.id != same.id):
+        st.info(f"This very run {'is under way' if under_way else 'was done before'}.", icon=":material/info:")
+        if st.button("Show it", icon=":material/visibility:"):
+            state.select_run(same.id)
     ahead = len(cache.store().active())
-    if ahead:
+    if ahead and not under_way:
         st.caption(f"{ahead} run{'s' if ahead > 1 else ''} before it; it will wait its turn.")
-    start, show = st.columns(2) if same is not None else (st.container(), None)
-    if show is not None and same is not None and show.button("Show it", width="stretch", icon=":material/visibility:"):
-        state.select_run(same.id)
-    disabled = same is not None and same.attempt.active
-    if start.button(label, type="primary", disabled=disabled, width="stretch", icon=":material/play_arrow:"):
+    if st.button(
+        "Repeat" if done else "Start",
+        type="secondary" if done else "primary",
+        disabled=under_way,
+        icon=":material/replay:" if done else ":material/play_arrow:",
+        width="stretch",
+        help="This very run is under way." if under_way else None,
+    ):
         try:
             attempt = cache.jobs().submit(config)
         except InputError as error:

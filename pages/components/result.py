@@ -38,7 +38,9 @@ def _ended_early(run: Run) -> None:
         case "interrupted":
             st.warning(f"Interrupted. {message}", icon=":material/warning:")
         case _:
-            st.info("Cancelled; nothing was kept of this attempt. Start it again when you like.", icon=":material/info:")
+            st.info(
+                "Cancelled; nothing was kept of this attempt. Start it again when you like.", icon=":material/info:"
+            )
 
 
 def _figures(run: Run, result: RunResult) -> None:

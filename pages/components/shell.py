@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+FAVICON = str(Path(__file__).with_name("favicon.svg"))
 PRUNE, SPARSITY, RUNS = "pages/prune.py", "pages/sparsity.py", "pages/runs.py"
 
 

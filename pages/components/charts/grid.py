@@ -21,8 +21,8 @@ class Quantity:
     tick: str = ""
 
 
-SPARSITY = Quantity("sparsity", "Sparsity", "%{z:.2%}", "Cividis", 0.0, 1.0, ".0%")
-ERROR = Quantity("error", "Reconstruction error", "%{z:.2%}", "Viridis", 0.0, None, ".0%")
+SPARSITY = Quantity("sparsity", "Sparsity", ".2%", "Cividis", 0.0, 1.0, ".0%")
+ERROR = Quantity("error", "Reconstruction error", ".2%", "Viridis", 0.0, None, ".0%")
 
 
 def module_grid(
@@ -61,7 +61,7 @@ def module_grid(
         selected={"marker": {"opacity": 0}},
         unselected={"marker": {"opacity": 0}},
         customdata=cells.to_numpy().tolist(),
-        hovertemplate="block %{x}, %{y}<br>" + quantity.title + " " + quantity.hover.replace("z", "customdata[2]") + "<extra></extra>",
+        hovertemplate=f"block %{{x}}, %{{y}}<br>{quantity.title} %{{customdata[2]:{quantity.hover}}}<extra></extra>",
         showlegend=False,
     )
     if selected is not None and selected[1] in labels:

@@ -1,0 +1,42 @@
+"""A measured perplexity; light enough for pages to read without torch or transformers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+
+class Perplexity(BaseModel, frozen=True):
+    """``value = exp(mean loss)``, every window weighing the same; ``losses`` holds each window's mean loss in nats.
+
+    ``standard_error`` is that of the perplexity, from the spread of the windows' losses (delta method); None for a single
+    window.
+    """
+
+    value: float
+    standard_error: float | None
+    seqlen: int
+    losses: tuple[float, ...]
+
+    @property
+    def windows(self) -> int:
+        return len(self.losses)
+
+    @property
+    def tokens(self) -> int:
+        """Predictions made: the first token of each window is given, not predicted."""
+        return self.windows * (self.seqlen - 1)
+
+
+def perplexity(losses: Sequence[float], seqlen: int) -> Perplexity:
+    """The perplexity of windows with these mean losses."""
+    mean = math.fsum(losses) / len(losses)
+    # A broken model can reach losses beyond exp's range; its perplexity is then infinite, and said so.
+    value = math.exp(mean) if mean < 700 else math.inf
+    error = None
+    if len(losses) > 1 and math.isfinite(value):
+        variance = math.fsum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1)
+        error = value * math.sqrt(variance / len(losses))
+    return Perplexity(value=value, standard_error=error, seqlen=seqlen, losses=tuple(losses))
