@@ -35,6 +35,11 @@ def _table(runs: list[Run]) -> Run | None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
+            "name": "Name",
+            "model": "Model",
+            "status": "Status",
+            "attempts": "Attempts",
+            "run": "Run",
             "sparsity": st.column_config.NumberColumn("Sparsity", format="percent"),
             "dense": st.column_config.NumberColumn("Perplexity, dense", format="%.2f"),
             "pruned": st.column_config.NumberColumn("Perplexity, pruned", format="%.2f"),
@@ -77,11 +82,16 @@ def _actions(run: Run) -> None:
     st.caption(
         f"Run `{run.id}` · {run.config.model.label} · attempt {run.attempt.number}: {run.status}. {run.attempt.message}"
     )
-    open_, repeat, delete, config = st.columns(4)
+    open_, repeat, rename, delete, config = st.columns(5)
     if open_.button("Open", icon=":material/open_in_new:", width="stretch"):
-        state.select_run(run.id)
+        state.open_run(run.id, shell.PRUNE)
     if repeat.button("Repeat", icon=":material/replay:", width="stretch", disabled=run.attempt.active):
         _repeat(run)
+    with rename.popover("Rename …", icon=":material/edit:", width="stretch"):
+        name = st.text_input("Name", run.name, key=f"name_{run.id}", max_chars=80).strip()
+        if st.button("Rename", disabled=not name or name == run.name):
+            cache.store().rename(run.id, name)
+            st.rerun()
     with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
         st.write("Its masks, weights and figures are removed for good. The config can be downloaded first.")
         if st.button("Delete this run", type="primary"):
@@ -105,7 +115,7 @@ def _repeat(run: Run) -> None:
     except InputError as error:
         st.error(explain(error))
     else:
-        state.select_run(run.id)
+        state.open_run(run.id, shell.PRUNE)
 
 
 def _worker() -> None:

@@ -1,4 +1,4 @@
-"""A run while it goes on, read from the store twice a second."""
+"""A run while it goes on, read from the store every second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.store.store import module_table
 from pages.components import cache, plan, text
 from pages.components.charts.grid import ERROR, module_grid
 
-_REFRESH_SECONDS = 0.5
+_REFRESH_SECONDS = 1.0
 _LOG_LINES = 12
 
 

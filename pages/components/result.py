@@ -47,16 +47,16 @@ def _figures(run: Run, result: RunResult) -> None:
     dense, pruned = result.dense_perplexity, result.perplexity
     columns = st.columns(4)
     columns[0].metric(
-        "Perplexity, pruned",
+        "Perplexity",
         text.perplexity(pruned.value),
         delta=f"{text.perplexity(pruned.value - dense.value)} over dense",
         delta_color="inverse",
         help=f"± {text.perplexity(pruned.standard_error or 0)} standard error over {pruned.windows} windows. Lower is better.",
     )
     columns[1].metric(
-        "Perplexity, dense",
+        "Dense",
         text.perplexity(dense.value),
-        help=f"± {text.perplexity(dense.standard_error or 0)} standard error over {dense.windows} windows.",
+        help=f"± {text.perplexity(dense.standard_error or 0)} standard error over {dense.windows} windows, before pruning.",
     )
     columns[2].metric(
         "Sparsity",
@@ -64,7 +64,7 @@ def _figures(run: Run, result: RunResult) -> None:
         help=f"Target {text.percent(result.target_sparsity)}; {result.pruned:,} of {result.parameters:,} weights are pruned.",
     )
     columns[3].metric(
-        "Bytes as bitmask",
+        "Bitmask size",
         text.size(result.bitmask_bytes),
         delta=f"{result.bitmask_bytes / result.dense_bytes - 1:.0%} of {text.size(result.dense_bytes)}",
         delta_color="inverse",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -29,51 +30,84 @@ class Selection:
 
 
 def select_run(run_id: str | None) -> None:
-    """Selects a run from the next rerun on, and reruns."""
-    st.session_state["_next_run"] = run_id
+    """Selects a run, and reruns."""
+    _selected()["run"] = run_id
     st.rerun(scope="app")
+
+
+def open_run(run_id: str, page: str) -> None:
+    """Selects a run and goes to a page that shows it."""
+    _selected()["run"] = run_id
+    st.switch_page(page)
 
 
 def select_module(block: int, label: str) -> None:
     """Selects a module; to be called from a callback, before the sidebar is drawn."""
-    st.session_state["block"], st.session_state["module"] = block, label
+    _selected().update(block=block, module=label)
 
 
 def sidebar() -> Selection:
     """Draws the shared selection and returns it; says so where a link names what does not exist."""
     runs = {run.id: run for run in cache.store().runs()}
-    _adopt_selection(runs)
+    if "_selected" not in st.session_state and "run" not in st.query_params:
+        _selected()["run"] = next(iter(runs), None)
+    _forget_lost_run(runs)
     with st.sidebar:
-        st.selectbox(
+        run_id = _choice(
             "Run",
+            "run",
             list(runs),
             index=None,
-            key="run",
-            bind="query-params",
             format_func=lambda run_id: title(runs[run_id]) if run_id in runs else run_id,
             placeholder="Choose a run" if runs else "No run yet",
             help="The run that all pages show. It is part of the address: copy the link to share it.",
         )
-        run = runs.get(st.session_state["run"])
+        run = runs.get(run_id) if run_id else None
         block, label = _module_choice(run)
         if run is not None:
             _summary(run)
     return Selection(run, block, label)
 
 
-def _adopt_selection(runs: dict[str, Run]) -> None:
-    if "_next_run" in st.session_state:
-        st.session_state["run"] = st.session_state.pop("_next_run")
-    elif "run" not in st.session_state:
-        linked = st.query_params.get("run")
-        if linked and linked not in runs:
-            st.session_state["_lost_run"] = linked
-        elif not linked and runs:
-            st.session_state["run"] = next(iter(runs))
-    elif st.session_state["run"] is not None and st.session_state["run"] not in runs:
-        st.session_state["_lost_run"] = st.session_state["run"]
-        st.session_state["run"] = None
-    if lost := st.session_state.pop("_lost_run", None):
+def _selected() -> dict[str, Any]:
+    """What this session has selected, kept apart from the widgets, whose state ends with their page.
+
+    Widgets could be bound to the address instead, but a bound select box writes what it shows, and a run's line there
+    changes with its status.
+    """
+    if "_selected" not in st.session_state:
+        address = st.query_params
+        block = address.get("block", "")
+        st.session_state["_selected"] = {
+            "run": address.get("run"),
+            "block": int(block) if block.isdecimal() else None,
+            "module": address.get("module"),
+        }
+    selected: dict[str, Any] = st.session_state["_selected"]
+    return selected
+
+
+def _choice(label: str, key: str, options: list[Any], **widget: Any) -> Any:
+    """A select box on one of the selected things; it keeps selection and address true to what it shows."""
+    if _selected()[key] in options:
+        st.session_state[key] = _selected()[key]
+    else:
+        st.session_state.pop(key, None)
+    value = st.selectbox(
+        label, options, key=key, on_change=lambda: _selected().update({key: st.session_state[key]}), **widget
+    )
+    _selected()[key] = value
+    if value is None:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != str(value):
+        st.query_params[key] = str(value)
+    return value
+
+
+def _forget_lost_run(runs: dict[str, Run]) -> None:
+    lost = _selected()["run"]
+    if lost is not None and lost not in runs:
+        _selected()["run"] = None
         st.warning(
             f"The run {lost} does not exist here; it may have been deleted. Choose another run in the sidebar.",
             icon=":material/link_off:",
@@ -84,14 +118,11 @@ def _module_choice(run: Run | None) -> tuple[int | None, str | None]:
     if run is None or run.result is None:
         return None, None
     table = cache.modules(run)
-    blocks, labels = sorted(table.block.unique().tolist()), table.label.unique().tolist()
-    if st.session_state.get("block") not in [None, *blocks]:
-        del st.session_state["block"]
-    if st.session_state.get("module") not in [None, *labels]:
-        del st.session_state["module"]
     left, right = st.columns([1, 2])
-    block = left.selectbox("Block", blocks, key="block", bind="query-params")
-    label = right.selectbox("Module", labels, key="module", bind="query-params")
+    with left:
+        block = _choice("Block", "block", sorted(table.block.unique().tolist()))
+    with right:
+        label = _choice("Module", "module", table.label.unique().tolist())
     return block, label
 
 

@@ -10,18 +10,18 @@ import plotly.graph_objects as go
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a grid shows: the table's column, what to call it, how to write and colour it."""
+    """What a grid shows: the table's column, what to call it, how to write and colour it (None: the theme's scale)."""
 
     column: str
     title: str
     hover: str
-    scale: str
+    scale: str | None
     low: float | None = None
     high: float | None = None
     tick: str = ""
 
 
-SPARSITY = Quantity("sparsity", "Sparsity", ".2%", "Cividis", 0.0, 1.0, ".0%")
+SPARSITY = Quantity("sparsity", "Sparsity", ".2%", None, 0.0, 1.0, ".0%")
 ERROR = Quantity("error", "Reconstruction error", ".2%", "Viridis", 0.0, None, ".0%")
 
 

@@ -1,0 +1,100 @@
+"""Pages through AppTest, on a store with one small finished run."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from core.config import Identity, RunConfig
+from core.estimate import known_speed
+from core.evaluation.result import perplexity
+from core.profile import ModelProfile, ModuleInfo
+from core.store import Run, RunResult, Store
+from core.store.artifacts import pack
+
+APP = Path(__file__).parents[2] / "app.py"
+LABELS = ["self_attn.q_proj", "mlp.down_proj"]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Store:
+    """An empty store in a folder of its own, with no worker behind it."""
+    monkeypatch.setenv("PRUNESCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("pages.components.cache.start_worker", lambda: None)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    opened = Store.open()
+    known_speed(opened)
+    opened.remember(f"profile v1 embedded {RunConfig().model.label} {RunConfig().model.revision_key()}", PROFILE)
+    return opened
+
+
+PROFILE = ModelProfile(
+    architecture="Tiny",
+    parameters=1000,
+    max_seqlen=8192,
+    vocabulary=100,
+    hidden_size=8,
+    itemsize=4,
+    modules=tuple(
+        ModuleInfo(name=f"blocks.{block}.{label}", block=block, label=label, shape=(8, 8))
+        for block in range(3)
+        for label in LABELS
+    ),
+).model_dump(mode="json")
+
+
+def add_run(store: Store, config: RunConfig | None = None) -> Run:
+    """A finished run in which half of every row is pruned, the right half."""
+    config = config or RunConfig()
+    identity = Identity(model_revision="r", calibration_fingerprint="c", evaluation_fingerprint="e", method_version=1)
+    attempt, _ = store.submit(config, identity)
+    store.start(attempt.id)
+    keep = torch.ones(8, 8, dtype=torch.bool)
+    keep[:, 4:] = False
+    rows = [
+        {
+            "module": f"blocks.{block}.{label}", "block": block, "label": label, "rows": 8, "columns": 8,
+            "parameters": 64, "target": 0.5, "pruned": 32, "sparsity": 0.5, "dead_inputs": 0,
+            "error": 0.1 * (block + 1), "error_basis": "sample", "updated": False, "seconds": 0.1,
+        }
+        for block in range(3)
+        for label in LABELS
+    ]  # fmt: skip
+    result = RunResult(
+        dense_perplexity=perplexity([3.0, 3.2], 256),
+        perplexity=perplexity([4.0, 4.2], 256),
+        target_sparsity=0.5,
+        pruned=192,
+        parameters=384,
+        dense_bytes=1536,
+        bitmask_bytes=816,
+        evaluated_on="Wikipedia (embedded), 2 × 256 tokens",
+        calibrated_on="Wikipedia (embedded), 16 × 256 tokens",
+        prune_seconds=1.0,
+        seconds=2.0,
+        warnings=("A warning that must be seen.",),
+    )
+    table = pd.DataFrame(rows)
+    store.finish(attempt.id, result, table, {row["module"]: pack(keep) for row in rows}, {})
+    return store.run(attempt.run_id)
+
+
+@pytest.fixture
+def run(store) -> Run:
+    return add_run(store)
+
+
+def open_app(page: str | None = None, **address: str) -> AppTest:
+    """The app as a browser would open it at this page and address; fails on any exception in the page."""
+    app = AppTest.from_file(str(APP), default_timeout=30)
+    for key, value in address.items():
+        app.query_params[key] = value
+    app.run()
+    if page:
+        app.switch_page(page).run()
+    assert not app.exception, app.exception[0].message
+    return app
