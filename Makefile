@@ -24,9 +24,11 @@ run:
 
 # One thread a test process: more than the machine has cores only get in each other's way.
 # loadgroup: tests that share something costly stay in one process (pytest.mark.xdist_group).
+# The browser tests measure how long the app takes to answer, so they run alone and with all cores.
 test: check
 	@$(PY) -m core setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not browser" $(ARGS)
+	$(PY) -m pytest -m browser -rP tests/browser
 
 check:
 	@scripts/setup.sh test

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from core.store import Run
-from pages.components import cache, grid, shell, state, text
+from pages.components import cache, grid, plot, shell, state, text
 from pages.components.charts.grid import ERROR, SPARSITY
 from pages.components.charts.sparsity import line_histogram, sparsity_by_block
 
@@ -29,10 +29,9 @@ def render() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Target and achieved, by block")
-        st.plotly_chart(
+        plot.show(
             sparsity_by_block(_by_block(table)),
-            key="sparsity_bars",
-            config={"displayModeBar": False},
+            "sparsity_bars",
             alt="Bars of the achieved sparsity of each decoder block with its target as a mark.",
         )
         st.caption("Weighted by parameters. The mark is what the allocation asked for, the bar what the masks hold.")
@@ -93,12 +92,12 @@ def _module(run: Run, table: pd.DataFrame, selection: state.Selection) -> None:
     rows, columns = cache.line_sparsity(run, module.module)
     left, right = st.columns(2, gap="large")
     for place, values, kind in ((left, rows, "rows (outputs)"), (right, columns, "columns (inputs)")):
-        place.plotly_chart(
-            line_histogram(values, kind),
-            key=f"histogram_{kind}",
-            config={"displayModeBar": False},
-            alt=f"Histogram of the sparsity of the {kind}: from {values.min():.3g} to {values.max():.3g}.",
-        )
+        with place:
+            plot.show(
+                line_histogram(values, kind),
+                f"histogram_{kind}",
+                alt=f"Histogram of the sparsity of the {kind}: from {values.min():.3g} to {values.max():.3g}.",
+            )
     st.caption(
         "A method that compares within each row prunes every row alike, so its rows form a single bar; "
         "columns show which inputs it gives up."

@@ -10,13 +10,9 @@ python=$venv/bin/python
 unfinished=$venv/.unfinished # there from the first change to .venv until the last one is done
 install_failed="Set-up could not install the packages; pip says why above (no connection? disk full?)."
 
-case $what in
-run) files="requirements.txt requirements-data.txt pyproject.toml" ;;
-test) files="requirements.txt requirements-data.txt pyproject.toml requirements-dev.txt" ;;
-*) echo "usage: scripts/setup.sh run|test" >&2 && exit 2 ;;
-esac
+case $what in run | test) ;; *) echo "usage: scripts/setup.sh run|test" >&2 && exit 2 ;; esac
 
-say() { printf '%s\n' "$*" >&2; }
+say() { printf '%s\n' "$@" >&2; }
 stop() {
     say "" "$@"
     exit 1
@@ -37,10 +33,16 @@ find_python() {
     for found in python3 python3.13 python3.12 python3.11 python3.14; do
         version=$(version_of "$found") || continue
         supported "$version" && return
-        seen="$seen $found is $version;"
+        seen="$seen$found is Python $version; "
     done
-    stop "PruneScope needs Python 3.11 to 3.14, and there is none on the PATH (${seen:- no python3;} looked for python3 and python3.11 to 3.14)." \
+    stop "PruneScope needs Python 3.11 to 3.14, and there is none on the PATH (${seen}looked for python3 and python3.11 to 3.14)." \
         "Install one, or say where it is: make $what PYTHON=/path/to/python3.12"
+}
+
+key() { # changes with what .venv is made from; run or test
+    files="requirements.txt requirements-data.txt pyproject.toml scripts/setup.sh"
+    [ "$1" = run ] || files="$files requirements-dev.txt"
+    echo "$(cat $files | cksum) $(pwd -P)"
 }
 
 usable() { # .venv is whole, and of the version asked for
@@ -96,9 +98,8 @@ if command -v flock >/dev/null 2>&1; then # one set-up at a time, where the syst
     flock -n 9 || { say "Waiting for another set-up to finish." && flock 9; }
 fi
 
-key="$(cat $files scripts/setup.sh | cksum) $(pwd -P)"
 if usable; then
-    [ "$(cat "$venv/.ready-$what" 2>/dev/null)" = "$key" ] && exit 0
+    [ "$(cat "$venv/.ready-$what" 2>/dev/null)" = "$(key "$what")" ] && exit 0
 else
     create
 fi
@@ -111,5 +112,6 @@ install || {
     [ $code -ge 128 ] || rm -f "$unfinished" # pip ended by itself: what is there is whole
     stop "$install_failed"
 }
-printf '%s\n' "$key" >"$venv/.ready-$what"
+[ "$what" = run ] || key test >"$venv/.ready-test"
+key run >"$venv/.ready-run"
 rm -f "$unfinished"

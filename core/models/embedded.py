@@ -17,9 +17,14 @@ from core.settings import settings
 log = logging.getLogger(__name__)
 
 
+def converted(revision: str) -> Path:
+    """Where the converted model is kept, whether it is there yet or not."""
+    return settings().cache / "embedded" / hashlib.sha256(revision.encode()).hexdigest()[:16]
+
+
 def converted_folder(revision: str) -> Path:
     """The folder with the converted model for ``revision``; made on first use (about half a minute)."""
-    folder = settings().cache / "embedded" / hashlib.sha256(revision.encode()).hexdigest()[:16]
+    folder = converted(revision)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.components import state
+from pages.components import plot, state
 from pages.components.charts.grid import Quantity, clicked_module, module_grid
 
 
@@ -22,12 +22,11 @@ def show(
     blocks = blocks or int(table.block.max()) + 1
     labels = labels or table.label.unique().tolist()
     chosen = (selection.block, selection.label) if selection.block is not None and selection.label is not None else None
-    st.plotly_chart(
+    plot.show(
         module_grid(table, quantity, blocks, labels, chosen),
-        key=key,
+        key,
         on_select=lambda: _select(key),
         selection_mode="points",
-        config={"displayModeBar": False},
         alt=f"{quantity.title} of every module: blocks 0 to {blocks - 1} from left to right, "
         f"{', '.join(labels)} from top to bottom. {_extremes(table, quantity)}",
     )

@@ -103,7 +103,8 @@ def _cost(config: RunConfig, profile: ModelProfile, runs: list[Run]) -> None:
         "Embeddings and the head are not pruned.",
     )
     if speed is None:
-        columns[2].metric("Time", "…", help="The worker is measuring this machine; it takes a few seconds.")
+        with columns[2]:
+            _await_speed()
         return
     cost = predicted(config, profile, runs, speed)
     basis = (
@@ -113,6 +114,14 @@ def _cost(config: RunConfig, profile: ModelProfile, runs: list[Run]) -> None:
     )
     columns[2].metric("Time, about", text.about(cost.seconds), help=f"Predicted, {basis}.")
     columns[3].metric("Memory, about", text.size(cost.memory), help="Predicted peak for weights and activations.")
+
+
+@st.fragment(run_every=1.0)
+def _await_speed() -> None:
+    """Stands where the time will be, and reruns the page once the worker has measured this machine."""
+    if stored_speed(cache.store()) is not None:
+        st.rerun(scope="app")
+    st.metric("Time, about", "…", help="The worker is starting and measuring this machine; it takes some seconds.")
 
 
 def predicted(config: RunConfig, profile: ModelProfile, runs: list[Run], speed: float) -> Estimate:

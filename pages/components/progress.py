@@ -12,7 +12,7 @@ from core.events import BlockFinished, Event, Message, ModulePruned, PhaseStarte
 from core.models.profiles import stored_profile
 from core.store import Attempt, Run
 from core.store.store import module_table
-from pages.components import cache, plan, text
+from pages.components import cache, plan, plot, text
 from pages.components.charts.grid import ERROR, module_grid
 
 _REFRESH_SECONDS = 1.0
@@ -84,10 +84,9 @@ def _grid(run: Run, done: list[ModulePruned]) -> None:
     if profile is None:
         return
     table = module_table(done) if done else pd.DataFrame(columns=["block", "label", "error", "module"])
-    st.plotly_chart(
+    plot.show(
         module_grid(table, ERROR, profile.blocks, profile.labels),
-        key="live_grid",
-        config={"displayModeBar": False},
+        "live_grid",
         alt=f"Reconstruction error of the {len(done)} modules pruned so far.",
     )
     st.caption(f"Reconstruction error of each module as it is pruned: {len(done)} of {len(profile.modules)}.")

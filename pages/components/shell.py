@@ -7,6 +7,10 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+ABOUT = (
+    "**PruneScope** shows what pruning does to a language model, layer by layer. "
+    "Every number on a page comes from a run that can be repeated from its config."
+)
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
 PRUNE, SPARSITY, RUNS = "pages/prune.py", "pages/sparsity.py", "pages/runs.py"
 

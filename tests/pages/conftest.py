@@ -79,7 +79,7 @@ def add_run(store: Store, config: RunConfig | None = None) -> Run:
         warnings=("A warning that must be seen.",),
     )
     table = pd.DataFrame(rows)
-    store.finish(attempt.id, result, table, {row["module"]: pack(keep) for row in rows}, {})
+    store.finish(attempt.id, result, table, {str(row["module"]): pack(keep) for row in rows}, {})
     return store.run(attempt.run_id)
 
 

@@ -1,0 +1,78 @@
+"""The journey of issue 2: start, watch, read the result, see where the zeros went, reload; on the real model."""
+
+import statistics
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.xdist_group("browser")]
+
+# A link carries the form's options: few windows, so that the test is short.
+OPTIONS = "?calibration_windows=4&evaluation_windows=8"
+PATIENCE = 300_000
+
+
+def settled(page: Page) -> None:
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+
+
+def cell(page: Page, key: str, block: int, row: int, blocks: int = 30, rows: int = 7) -> None:
+    """Clicks a cell of a module grid."""
+    plot = page.locator(f".st-key-{key} .nsewdrag.drag").first
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * (block + 0.5) / blocks, box["y"] + box["height"] * (row + 0.5) / rows)
+
+
+def test_first_run(page, address, browser, record_property):
+    page.goto(f"{address}/{OPTIONS}")
+    expect(page.get_by_role("button", name="Prune SmolLM2 now")).to_be_visible()
+    expect(page.get_by_test_id("stMetric").filter(has_text="Modules")).to_contain_text("210")
+    # The worker imports torch and loads the model when it starts; its measured speed says that it is warm.
+    expect(page.get_by_test_id("stMetric").filter(has_text="Memory, about")).to_be_visible()
+
+    started = time.perf_counter()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("elapsed").wait_for()
+    first_progress = time.perf_counter() - started
+    record_property("seconds to first progress", first_progress)
+    print(f"start to first progress: {first_progress:.2f} s")
+    assert first_progress < 3
+    assert "run=" in page.url
+
+    # Closing the tab loses nothing: another one, at the same address, shows the same run.
+    link = page.url
+    page.close()
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    again = context.new_page()
+    again.goto(link)
+    expect(again.get_by_text("of 210")).to_be_visible(timeout=PATIENCE)
+    expect(again.get_by_test_id("stMetric").filter(has_text="Perplexity")).to_be_visible(timeout=PATIENCE)
+    expect(again.get_by_test_id("stMetric").filter(has_text="Sparsity")).to_contain_text("50 %")
+
+    again.get_by_role("link", name="Where did the zeros go?").click()
+    expect(again.get_by_role("heading", name="Sparsity of every module")).to_be_visible()
+    settled(again)
+    again.locator(".st-key-sparsity_grid .nsewdrag.drag").first.wait_for()
+    again.wait_for_timeout(1000)
+    times = []
+    for click in range(9):
+        block, row, label = click * 3 + 1, click % 2 + 4, ["mlp.gate_proj", "mlp.up_proj"][click % 2]
+        clicked = time.perf_counter()
+        cell(again, "sparsity_grid", block, row)
+        again.get_by_role("heading", name=f"model.layers.{block}.{label}").wait_for()
+        times.append(time.perf_counter() - clicked)
+    print(
+        f"click to redraw: median {statistics.median(times) * 1000:.0f} ms, from {min(times):.3f} to {max(times):.3f} s"
+    )
+    assert statistics.median(times) < 0.3
+
+    # The address says which module: reload, and another browser, show the same.
+    again.reload()
+    expect(again.get_by_role("heading", name="model.layers.25.mlp.gate_proj")).to_be_visible()
+    assert "block=25" in again.url
+    again.get_by_role("link", name="Runs").click()
+    expect(again.get_by_role("button", name="Repeat")).to_be_visible()
+    assert again.locator('[data-testid="stException"]').count() == 0
+    context.close()
