@@ -14,9 +14,10 @@ from core.errors import InputError
 from core.methods import AnyMethod
 from core.methods.wanda import Wanda
 from core.models.sources import AnySource, Embedded
-from core.patterns import AnyPattern, Unstructured
+from core.patterns import AnyPattern, Pattern, Unstructured
 
 DEFAULT_SPARSITY = 0.5
+_SAME = 1e-9
 
 
 class Calibration(BaseModel, frozen=True, extra="forbid"):
@@ -62,16 +63,18 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="before")
     @classmethod
     def _sparsity_from_pattern(cls, values: Any) -> Any:
-        """Where the pattern fixes the sparsity and none is given, it is the pattern's."""
-        if isinstance(values, dict) and values.get("sparsity") is None:
-            from core.patterns import Pattern
-
-            values = {key: value for key, value in values.items() if key != "sparsity"}
-            if "pattern" in values:
-                pattern = values["pattern"] = Pattern.coerce(values["pattern"])
-                if isinstance(pattern, Pattern) and pattern.sparsity is not None:
-                    values["sparsity"] = pattern.sparsity
-        return values
+        """Where the pattern fixes the sparsity, it is the pattern's to the last digit, given beside it or not."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        given = values.pop("sparsity", None)
+        try:
+            fixed = getattr(Pattern.coerce(values.get("pattern")), "sparsity", None)
+        except ValueError:  # the field's own validation says what is wrong
+            fixed = None
+        if fixed is not None and (given is None or (isinstance(given, float) and abs(given - fixed) < _SAME)):
+            given = fixed
+        return values if given is None else values | {"sparsity": given}
 
     @model_validator(mode="after")
     def _sparsity_fits(self) -> Self:
@@ -80,7 +83,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
                 f"sparsity = {self.sparsity} is outside [0, 1); give the fraction of weights to prune, such as 0.5."
             )
         fixed = self.pattern.sparsity
-        if fixed is not None and abs(fixed - self.sparsity) > 1e-9:
+        if fixed is not None and abs(fixed - self.sparsity) > _SAME:
             raise InputError(
                 f"sparsity = {self.sparsity:g} contradicts pattern = {self.pattern.label}, which prunes {fixed:g} of the weights; "
                 "leave the sparsity out or choose another pattern."

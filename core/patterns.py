@@ -21,7 +21,12 @@ Group = Literal["layer", "output", "input"]
 
 
 def smallest(scores: Float[torch.Tensor, "groups size"], count: int) -> Bool[torch.Tensor, "groups size"]:
-    """Marks exactly ``count`` smallest scores in each group (row); of equal scores the lowest index first."""
+    """Marks exactly ``count`` smallest scores in each group (row); of equal scores the lowest index first.
+
+    Raises InputError where a score is NaN, which no order could place.
+    """
+    if scores.isnan().any():
+        raise InputError("The scores hold values that are not numbers; the model's weights or inputs are broken (NaN).")
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     cut = scores.kthvalue(count, dim=1, keepdim=True).values

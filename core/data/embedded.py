@@ -21,7 +21,7 @@ from core.settings import settings
 
 log = logging.getLogger(__name__)
 
-CLEANING = 1  # raised when the cleaning of the markup changes
+CLEANING = 2  # raised when the cleaning of the markup changes
 _PARTS = 8
 _TEST, _VALID = 3, 7  # article index modulo 8; all others are for calibration
 
@@ -96,12 +96,14 @@ def _plain(wikitext: str) -> str:
     """The words of an article: templates, tables, references, files and categories removed, links by their text."""
     import mwparserfromhell
 
-    code = mwparserfromhell.parse(wikitext)
+    # Quotes that do not match would make the parser take the markup between them for text; they are removed at the end.
+    code = mwparserfromhell.parse(wikitext, skip_style_tags=True)
     for tag in code.filter_tags(matches=lambda node: str(node.tag).strip().lower() in _DROPPED_TAGS):
         if code.contains(tag):
             code.remove(tag)
     for link in code.filter_wikilinks():
         if _DROPPED_LINKS.match(str(link.title)) and code.contains(link):
             code.remove(link)
-    lines = (" ".join(line.split()) for line in code.strip_code(normalize=True, collapse=True).splitlines())
+    words = re.sub(r"'{2,}", "", code.strip_code(normalize=True, collapse=True))
+    lines = (" ".join(line.split()) for line in words.splitlines())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()

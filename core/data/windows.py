@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,9 @@ def tokenize(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBas
     ids = tokenizer(corpus.text(purpose), add_special_tokens=False, verbose=False)["input_ids"]
     tokens = np.asarray(ids, dtype=np.int32)
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".unfinished.npy")
-    np.save(unfinished, tokens)
-    unfinished.rename(file)
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".npy", delete=False) as unfinished:
+        np.save(unfinished, tokens)
+    Path(unfinished.name).replace(file)
     return tokens
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 
-class Perplexity(BaseModel, frozen=True):
+class Perplexity(BaseModel, frozen=True, ser_json_inf_nan="strings"):
     """``value = exp(mean loss)``, every window weighing the same; ``losses`` holds each window's mean loss in nats.
 
     ``standard_error`` is that of the perplexity, from the spread of the windows' losses (delta method); None for a single
@@ -34,7 +34,7 @@ def perplexity(losses: Sequence[float], seqlen: int) -> Perplexity:
     """The perplexity of windows with these mean losses."""
     mean = math.fsum(losses) / len(losses)
     # A broken model can reach losses beyond exp's range; its perplexity is then infinite, and said so.
-    value = math.exp(mean) if mean < 700 else math.inf
+    value = math.inf if mean >= 700 else math.exp(mean)
     error = None
     if len(losses) > 1 and math.isfinite(value):
         variance = math.fsum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1)

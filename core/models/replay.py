@@ -76,13 +76,13 @@ def _capture_batch(
     def passing(*args: Any, **kwargs: Any) -> Any:
         if "hidden_states" in kwargs:
             args = (kwargs.pop("hidden_states"), *args)
-        if inputs and args[0] is not inputs[0]:
-            if as_tuple:
-                raise InputError(
-                    f"model = {type(model).__name__} changes the hidden states between its blocks, "
-                    "so they cannot be run one by one; it is not supported."
-                )
-            raise _WrongForm
+        if inputs and not _same(args[0], inputs[0]):
+            if not as_tuple and args[0].shape == inputs[0].shape[1:]:  # the model took [0] of what it thinks a tuple
+                raise _WrongForm
+            raise InputError(
+                f"model = {type(model).__name__} changes the hidden states between its blocks, "
+                "so they cannot be run one by one; it is not supported."
+            )
         inputs.append(args[0])
         calls.append(_Call(args[1:], kwargs))
         if len(calls) == len(blocks):
@@ -97,6 +97,11 @@ def _capture_batch(
     raise InputError(
         f"model = {type(model).__name__} did not run all of its {len(blocks)} blocks; it is not supported."
     )
+
+
+def _same(received: torch.Tensor, sent: torch.Tensor) -> bool:
+    """True where a block receives what the one before it returned, perhaps moved to another device."""
+    return received is sent or (received.shape == sent.shape and torch.equal(received.to(sent.device), sent))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from core.config import Calibration, RunConfig
+from core.config import RunConfig
 from core.engine import prune_model, reconstruction_error
 from core.errors import InputError
 from core.events import BlockFinished, BlockStarted, Finished, ModulePruned
@@ -37,10 +37,8 @@ CASES = [
 
 
 def config_for(method, pattern, batch_size=3) -> RunConfig:
-    sparsity = SPARSITY if pattern.sparsity is None else None
-    return RunConfig(
-        method=method, pattern=pattern, sparsity=sparsity, calibration=Calibration(windows=4, batch_size=batch_size)
-    )
+    values = {"method": method, "pattern": pattern, "calibration": {"windows": 4, "batch_size": batch_size}}
+    return RunConfig.model_validate(values | ({"sparsity": SPARSITY} if pattern.sparsity is None else {}))
 
 
 def linear_maps(model) -> dict[str, nn.Module]:
@@ -48,7 +46,7 @@ def linear_maps(model) -> dict[str, nn.Module]:
     return {n: m for n, m in model.named_modules() if isinstance(m, (nn.Linear, Conv1D)) and m is not head}
 
 
-def weights(model) -> dict[str, torch.Tensor]:
+def weights(model):
     """Copies of all prunable weights as [out, in]."""
     return {
         name: (module.weight.T if isinstance(module, Conv1D) else module.weight).detach().clone()
@@ -231,6 +229,16 @@ def test_closing_midway_stops_and_restores(tiny_model, tokens, family, steps):
         assert model(input_ids=tokens).logits.isfinite().all()
 
 
+def test_a_model_that_trains_is_pruned_without_dropout(tiny_model, tokens):
+    keeps = []
+    for training in (True, False):
+        model = tiny_model("gpt2", resid_pdrop=0.5, attn_pdrop=0.5).train(training)
+        keeps.append(
+            [e.keep for e in prune_model(model, config_for(Wanda(), NM()), tokens) if isinstance(e, ModulePruned)]
+        )
+    assert all(torch.equal(*pair) for pair in zip(*keeps, strict=True))
+
+
 def test_modules_in_evaluation_mode_stay_there_in_a_model_that_trains(tiny_model, tokens):
     model = tiny_model("llama").train()
     model.model.embed_tokens.eval()
@@ -250,9 +258,38 @@ def test_no_gradient_is_kept_inside_and_the_readers_mode_outside(tiny_model, tok
 
 
 @pytest.fixture
-def failing_method(monkeypatch):
-    """A method that prunes two modules and fails at the third, with the exception it is told."""
+def clean_registry(monkeypatch):
+    """What a test registers is forgotten after it."""
     monkeypatch.setattr(Method.registry, "_classes", dict(Method.registry._classes))
+
+
+def test_a_method_gets_the_statistics_of_all_tokens_per_sequence(tiny_model, tokens, clean_registry):
+    seen, inputs = [], []
+
+    class Recording(Wanda):
+        name = "recording"
+        needs = frozenset({"norm", "gram"})
+
+        def prune(self, weight, stats, pattern, sparsity):
+            seen.append(stats)
+            return super().prune(weight, stats, pattern, sparsity)
+
+    model, dense = tiny_model("llama"), tiny_model("llama")
+    layers_of(dense, "llama")[0].self_attn.q_proj.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    with torch.no_grad():
+        dense(input_ids=tokens)
+    events = list(prune_model(model, config_for(Recording(), NM()), tokens))
+    x = inputs[0].flatten(0, 1).double()
+    torch.testing.assert_close(seen[0]["norm"].double(), (x.square().sum(0) / 4).sqrt(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(seen[0]["gram"].double(), 2 / 4 * x.T @ x, rtol=1e-4, atol=1e-5)
+    assert seen[0] is seen[1] is seen[2], "q, k and v read one tensor"
+    assert {event.error_basis for event in events if isinstance(event, ModulePruned)} == {"gram"}
+    assert "sample" not in seen[0]
+
+
+@pytest.fixture
+def failing_method(clean_registry):
+    """A method that prunes two modules and fails at the third, with the exception it is told."""
     calls = []
 
     class Failing(Magnitude):
@@ -304,7 +341,7 @@ def test_a_pattern_that_does_not_fit_is_refused_before_any_work(tiny_model, toke
 def test_dead_inputs_are_counted_beside_the_mask(tiny_model, tokens):
     model = tiny_model("llama")
     norm = layers_of(model, "llama")[0].input_layernorm
-    norm.weight.data[[1, 4, 7]] = 0
+    norm.weight.data[[4, 5, 6]] = 0  # three of a group of which two are pruned
     run = prune_model(model, config_for(SparseGPT(), NM()), tokens)
     events = {event.module: event for event in run if isinstance(event, ModulePruned)}
     query = events["model.layers.0.self_attn.q_proj"]

@@ -3,7 +3,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from jaxtyping import TypeCheckError
 from pydantic import ValidationError
 
 from core.errors import InputError, explain
@@ -15,13 +14,15 @@ NMS = [(1, 2), (1, 4), (2, 4), (3, 4), (4, 8), (5, 16)]
 def groups(scores: torch.Tensor, group: str | int) -> list[list[tuple[int, int]]]:
     """The comparison groups as lists of positions, in index order; a number M means M consecutive inputs."""
     rows, columns = scores.shape
+    if isinstance(group, int):
+        return [
+            [(i, j) for j in range(start, start + group)] for i in range(rows) for start in range(0, columns, group)
+        ]
     if group == "layer":
         return [[(i, j) for i in range(rows) for j in range(columns)]]
     if group == "output":
         return [[(i, j) for j in range(columns)] for i in range(rows)]
-    if group == "input":
-        return [[(i, j) for i in range(rows)] for j in range(columns)]
-    return [[(i, j) for j in range(start, start + group)] for i in range(rows) for start in range(0, columns, group)]
+    return [[(i, j) for i in range(rows)] for j in range(columns)]
 
 
 def sorted_keep(scores: torch.Tensor, group: str | int, pruned: int | None = None, sparsity: float = 0) -> torch.Tensor:
@@ -202,8 +203,3 @@ def test_a_pattern_is_written_n_colon_m(text, pattern):
 def test_unstructured_is_written_by_its_name_and_leaves_the_sparsity_open():
     parsed = Pattern.parse("unstructured")
     assert (parsed, parsed.span, parsed.sparsity) == (Unstructured(), None, None)
-
-
-def test_shapes_are_checked_under_pytest():
-    with pytest.raises(TypeCheckError):
-        Unstructured(group="layer").keep(torch.ones(3), 0.5)

@@ -1,0 +1,131 @@
+"""Another process with its own connection to the store: what a second tab, the command line or a worker is to the first.
+
+Reads lines of JSON ``[function, *arguments]``, answers each with a line of JSON.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Peer:
+    """``ask(function, *arguments)`` runs one of this file's functions over there; ``send`` and ``answer`` do so in two steps."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        environment = os.environ | {"PRUNESCOPE_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment |= variables
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def send(self, function: str, *arguments: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([function, *arguments]) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the other process ended"
+        return json.loads(line)
+
+    def ask(self, function: str, *arguments: Any) -> Any:
+        self.send(function, *arguments)
+        return self.answer()
+
+    def kill(self) -> None:
+        """SIGKILL; its remains (a zombie) stay until ``close``."""
+        self._process.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def ready() -> bool:
+    """Answers once everything is imported."""
+    return True
+
+
+def submit(config: dict[str, Any], identity: dict[str, Any], start: bool) -> int:
+    """Submits a run and, if told, starts it; returns the attempt's id."""
+    from core.config import Identity, RunConfig
+
+    attempt, new = _store().submit(RunConfig.model_validate(config), Identity.model_validate(identity))
+    assert new
+    assert not start or _store().start(attempt.id)
+    return attempt.id
+
+
+def open_fresh(folder: str, rounds: int, start_at: float) -> list[str]:
+    """Opens ``rounds`` databases that do not exist yet, each at the second agreed upon; the errors that came."""
+    from core.settings import Settings
+    from core.store import Store
+
+    errors = []
+    for number in range(rounds):
+        time.sleep(max(0.0, start_at + 0.3 * number - time.time()))
+        try:
+            store = Store.open(Settings(home=Path(folder) / str(number)))
+            store.remember(f"opened by {os.getpid()}", {})
+            store.close()
+        except Exception as error:  # noqa: BLE001  what came is what the test is about
+            errors.append(f"{type(error).__name__}: {error}")
+    return errors
+
+
+def cli(*arguments: str) -> dict[str, Any]:
+    """Runs a command of the command line; what came of it, and the seconds it took."""
+    from click.testing import CliRunner
+
+    import core.api
+    import core.models.loading  # noqa: F401  not among the seconds
+    from core.cli.commands import main
+
+    started = time.perf_counter()
+    result = CliRunner().invoke(main, arguments)
+    return {
+        "exit_code": result.exit_code,
+        "stdout": result.stdout,
+        "stderr": result.stderr,
+        "output": result.output,
+        "exception": repr(result.exception),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def open_app(config: dict[str, Any]) -> list[int]:
+    """Starts workers as the dashboard does and submits a run; the attempt's id and the workers' process ids."""
+    from core.config import RunConfig
+    from core.jobs import Jobs
+
+    jobs = Jobs(_store())
+    _opened.append(jobs)
+    attempt = jobs.submit(RunConfig.model_validate(config))
+    return [attempt.id, *jobs._client.run(os.getpid).values()]
+
+
+_opened: list[Any] = []
+
+
+def _store() -> Any:
+    from core.store import Store
+
+    if not _opened:
+        _opened.append(Store.open())
+    return _opened[0]
+
+
+if __name__ == "__main__":
+    import core.store.store  # noqa: F401  the long import, before the first question
+
+    for question in sys.stdin:
+        function, *arguments = json.loads(question)
+        print(json.dumps(globals()[function](*arguments)), flush=True)
