@@ -26,6 +26,7 @@ def render() -> None:
         "sparsity_grid",
         "Share of each module's weights that the keep mask prunes. Click a cell to select the module on every page.",
     )
+    _module(run, table, selection)
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Target and achieved, by block")
@@ -38,7 +39,6 @@ def render() -> None:
     with right:
         st.subheader("Reconstruction error of every module")
         grid.show(table, ERROR, selection, "error_grid", grid.error_caption(table))
-    _module(run, table, selection)
     st.download_button(
         "Table of modules (CSV)",
         table.to_csv(index=False),

@@ -87,7 +87,7 @@ def page(browser) -> Iterator[Page]:
     opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: problems.append(str(error)))
     yield opened
-    exceptions = opened.locator('[data-testid="stException"]').all_inner_texts()
+    exceptions = [] if opened.is_closed() else opened.locator('[data-testid="stException"]').all_inner_texts()
     context.close()
     assert problems == []
     assert exceptions == []

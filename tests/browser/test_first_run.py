@@ -11,6 +11,21 @@ pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.xdist_group("br
 # A link carries the form's options: few windows, so that the test is short.
 OPTIONS = "?calibration_windows=4&evaluation_windows=8"
 PATIENCE = 300_000
+# Milliseconds from the press of the mouse to the frame in which a heading with these words stands on the page, taken by
+# the page itself: Playwright's own waiting polls too seldom.
+WATCH = """words => {
+  window.untilShown = new Promise(done => {
+    let pressed = null;
+    document.addEventListener("mousedown", () => { pressed = performance.now() }, {capture: true, once: true});
+    const shown = () => [...document.querySelectorAll("h3")].some(heading => heading.textContent.includes(words));
+    const observer = new MutationObserver(() => {
+      if (pressed === null || !shown()) return;
+      observer.disconnect();
+      requestAnimationFrame(() => done(performance.now() - pressed));
+    });
+    observer.observe(document.body, {subtree: true, childList: true, characterData: true});
+  });
+}"""
 
 
 def settled(page: Page) -> None:
@@ -57,16 +72,14 @@ def test_first_run(page, address, browser, record_property):
     again.locator(".st-key-sparsity_grid .nsewdrag.drag").first.wait_for()
     again.wait_for_timeout(1000)
     times = []
-    for click in range(9):
-        block, row, label = click * 3 + 1, click % 2 + 4, ["mlp.gate_proj", "mlp.up_proj"][click % 2]
-        clicked = time.perf_counter()
+    for click in range(11):
+        block, row, label = click * 2 + 5, click % 2 + 4, ["mlp.gate_proj", "mlp.up_proj"][click % 2]
+        again.evaluate(WATCH, f"model.layers.{block}.{label}")
         cell(again, "sparsity_grid", block, row)
-        again.get_by_role("heading", name=f"model.layers.{block}.{label}").wait_for()
-        times.append(time.perf_counter() - clicked)
-    print(
-        f"click to redraw: median {statistics.median(times) * 1000:.0f} ms, from {min(times):.3f} to {max(times):.3f} s"
-    )
-    assert statistics.median(times) < 0.3
+        times.append(again.evaluate("window.untilShown"))
+        settled(again)
+    print(f"click to redraw: median {statistics.median(times):.0f} ms, from {min(times):.0f} to {max(times):.0f}")
+    assert statistics.median(times) < 300
 
     # The address says which module: reload, and another browser, show the same.
     again.reload()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -38,50 +39,54 @@ def module_grid(
     """
     values = table.pivot(index="label", columns="block", values=quantity.column)
     values = values.reindex(index=labels, columns=range(blocks))
-    figure = go.Figure(
-        go.Heatmap(
-            z=values.to_numpy(),
-            x=list(range(blocks)),
-            y=labels,
-            zmin=quantity.low,
-            zmax=quantity.high,
-            colorscale=quantity.scale,
-            colorbar={"title": {"text": quantity.title, "side": "right"}, "tickformat": quantity.tick, "thickness": 14},
-            xgap=1,
-            ygap=1,
-            hoverinfo="skip",
-        )
-    )
     cells = table[["block", "label", quantity.column]]
-    figure.add_scatter(
-        x=cells.block.tolist(),
-        y=cells.label.tolist(),
-        mode="markers",
-        marker={"symbol": "square", "size": 18, "opacity": 0},
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
-        customdata=cells.to_numpy().tolist(),
-        hovertemplate=f"block %{{x}}, %{{y}}<br>{quantity.title} %{{customdata[2]:{quantity.hover}}}<extra></extra>",
-        showlegend=False,
-    )
-    if selected is not None and selected[1] in labels:
-        row = labels.index(selected[1])
-        figure.add_shape(
-            type="rect", x0=selected[0] - 0.5, x1=selected[0] + 0.5, y0=row - 0.5, y1=row + 0.5,
-            line={"color": "#D55E00", "width": 3},
-        )  # fmt: skip
-    figure.update_layout(
-        height=110 + 30 * len(labels),
-        margin={"l": 10, "r": 10, "t": 10, "b": 45},
-        hovermode="closest",
-        hoverdistance=-1,
-        clickmode="event+select",
-        dragmode=False,
-    )
+    heatmap = {
+        "type": "heatmap",
+        "z": values.to_numpy(),
+        "x": list(range(blocks)),
+        "y": labels,
+        "zmin": quantity.low,
+        "zmax": quantity.high,
+        "colorscale": quantity.scale,
+        "colorbar": {"title": {"text": quantity.title, "side": "right"}, "tickformat": quantity.tick, "thickness": 14},
+        "xgap": 1,
+        "ygap": 1,
+        "hoverinfo": "skip",
+    }
+    targets = {
+        "type": "scatter",
+        "x": cells.block.tolist(),
+        "y": cells.label.tolist(),
+        "mode": "markers",
+        "marker": {"symbol": "square", "size": 18, "opacity": 0},
+        "selected": {"marker": {"opacity": 0}},
+        "unselected": {"marker": {"opacity": 0}},
+        "customdata": cells.to_numpy().tolist(),
+        "hovertemplate": f"block %{{x}}, %{{y}}<br>{quantity.title} %{{customdata[2]:{quantity.hover}}}<extra></extra>",
+        "showlegend": False,
+    }
     # Ranges are fixed: autorange would make room for the markers and shift the cells.
-    figure.update_xaxes(title="Decoder block", range=[-0.5, blocks - 0.5], showgrid=False, zeroline=False)
-    figure.update_yaxes(range=[len(labels) - 0.5, -0.5], showgrid=False, zeroline=False, automargin=True)
-    return figure
+    layout = {
+        "height": 110 + 30 * len(labels),
+        "margin": {"l": 10, "r": 10, "t": 10, "b": 45},
+        "hovermode": "closest",
+        "hoverdistance": -1,
+        "clickmode": "event+select",
+        "dragmode": False,
+        "shapes": _frame(labels, selected),
+        "xaxis": {"title": "Decoder block", "range": [-0.5, blocks - 0.5], "showgrid": False, "zeroline": False},
+        "yaxis": {"range": [len(labels) - 0.5, -0.5], "showgrid": False, "zeroline": False, "automargin": True},
+    }
+    return go.Figure([heatmap, targets], layout)
+
+
+def _frame(labels: list[str], selected: tuple[int, str] | None) -> list[dict[str, Any]]:
+    """The frame around the selected cell."""
+    if selected is None or selected[1] not in labels:
+        return []
+    block, row = selected[0], labels.index(selected[1])
+    corners = {"x0": block - 0.5, "x1": block + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    return [{"type": "rect", **corners, "line": {"color": "#D55E00", "width": 3}}]
 
 
 def clicked_module(event: object) -> tuple[int, str] | None:
