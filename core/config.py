@@ -70,10 +70,10 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         given = values.pop("sparsity", None)
         try:
             fixed = getattr(Pattern.coerce(values.get("pattern")), "sparsity", None)
-        except ValueError:  # the field's own validation says what is wrong
-            fixed = None
-        if fixed is not None and (given is None or (isinstance(given, float) and abs(given - fixed) < _SAME)):
-            given = fixed
+            if fixed is not None and (given is None or abs(float(given) - fixed) < _SAME):
+                given = fixed
+        except (ValueError, TypeError):
+            pass  # the fields' own validation says what is wrong
         return values if given is None else values | {"sparsity": given}
 
     @model_validator(mode="after")

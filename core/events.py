@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from core.numbers import Figure
+
 ErrorBasis = Literal["gram", "sample"]
 """What a reconstruction error was measured on: all calibration tokens through the Gram matrix, or the first 256 tokens."""
 
@@ -44,7 +46,7 @@ class ModulePruned(BaseModel, frozen=True):
     """Weights the mask prunes."""
     dead_inputs: int = 0
     """Inputs whose weights the method zeroed besides, because they were zero for every calibration token."""
-    error: float
+    error: Figure
     """``|X (W - W')^T| / |X W^T|``, Frobenius."""
     error_basis: ErrorBasis
     seconds: float

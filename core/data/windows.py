@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -43,14 +43,15 @@ def evaluation_windows(
 
 
 def overlapping_windows(calibration: Int[torch.Tensor, "n seqlen"], evaluation: Int[torch.Tensor, "m seqlen2"]) -> int:
-    """How many evaluation windows share 32 consecutive tokens with a calibration window."""
-    known = {run for window in calibration for run in _runs(window)}
-    return sum(any(run in known for run in _runs(window)) for window in evaluation)
+    """How many evaluation windows share 32 consecutive tokens (a window, where shorter) with a calibration window."""
+    length = min(_OVERLAP_TOKENS, calibration.shape[1], evaluation.shape[1])
+    known = {run for window in calibration for run in _runs(window, length)}
+    return sum(any(run in known for run in _runs(window, length)) for window in evaluation)
 
 
-def _runs(window: torch.Tensor) -> set[bytes]:
+def _runs(window: torch.Tensor, length: int) -> set[bytes]:
     data = window.numpy().astype(np.int32)
-    return {data[i : i + _OVERLAP_TOKENS].tobytes() for i in range(len(data) - _OVERLAP_TOKENS + 1)}
+    return {data[i : i + length].tobytes() for i in range(len(data) - length + 1)}
 
 
 def tokenize(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBase) -> Int[np.ndarray, " n"]:
@@ -61,9 +62,9 @@ def tokenize(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBas
     ids = tokenizer(corpus.text(purpose), add_special_tokens=False, verbose=False)["input_ids"]
     tokens = np.asarray(ids, dtype=np.int32)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".npy", delete=False) as unfinished:
-        np.save(unfinished, tokens)
-    Path(unfinished.name).replace(file)
+    unfinished = file.with_name(f"{uuid4().hex}.npy")
+    np.save(unfinished, tokens)
+    unfinished.replace(file)
     return tokens
 
 

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from core.numbers import Figure
 
-class Perplexity(BaseModel, frozen=True, ser_json_inf_nan="strings"):
+
+class Perplexity(BaseModel, frozen=True):
     """``value = exp(mean loss)``, every window weighing the same; ``losses`` holds each window's mean loss in nats.
 
     ``standard_error`` is that of the perplexity, from the spread of the windows' losses (delta method); None for a single
     window.
     """
 
-    value: float
+    value: Figure
     standard_error: float | None
     seqlen: int
-    losses: tuple[float, ...]
+    losses: tuple[Figure, ...]
 
     @property
     def windows(self) -> int:

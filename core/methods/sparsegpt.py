@@ -61,6 +61,10 @@ class SparseGPT(Method):
         sparsity: float,
     ) -> Pruned:
         gram, pattern = stats["gram"], pattern.resolve(self.group)
+        if not gram.isfinite().all():
+            raise InputError(
+                "The inputs hold values that are not finite; the model is broken, or its data type too small."
+            )
         dead = gram.diagonal() == 0
         try:
             factor = stats.derived(("inverse_factor", self.damping), lambda: inverse_factor(gram, self.damping))

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -144,16 +145,17 @@ def test_what_the_words_stood_for_changes_the_id(field):
     assert other.run_id(CONFIGS[0]) != IDENTITY.run_id(CONFIGS[0])
 
 
-def test_the_id_is_the_same_in_every_process():
+def test_the_id_is_the_hash_of_config_and_identity():
     """Written down, so that a change of the format is noticed: old runs would be new ones."""
-    assert IDENTITY.run_id(CONFIGS[1]) == IDENTITY.run_id(CONFIGS[1])
-    assert len(IDENTITY.run_id(CONFIGS[1])) == 16
-    assert CONFIGS[1].canonical() == (
+    config = (
         '{"allocation":{"allocation":"uniform"},"calibration":{"batch_size":4,"corpus":{"corpus":"embedded"},"seed":0,'
         '"seqlen":256,"windows":16},"evaluation":{"batch_size":4,"corpus":{"corpus":"embedded"},"seqlen":256,"windows":40},'
         '"method":{"blocksize":64,"damping":0.1,"method":"sparsegpt"},"model":{"device":"auto","dtype":"auto",'
         '"source":"embedded"},"pattern":{"m":4,"n":1,"pattern":"nm"},"sparsity":0.75}'
     )
+    identity = '{"model_revision":"r1","calibration_fingerprint":"c1","evaluation_fingerprint":"e1","method_version":1}'
+    assert CONFIGS[1].canonical() == config
+    assert IDENTITY.run_id(CONFIGS[1]) == hashlib.sha256((config + identity).encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -27,12 +28,12 @@ def groups(scores: torch.Tensor, group: str | int) -> list[list[tuple[int, int]]
 
 def sorted_keep(scores: torch.Tensor, group: str | int, pruned: int | None = None, sparsity: float = 0) -> torch.Tensor:
     """The keep mask by sorting every group by (score, index)."""
-    keep = torch.ones(scores.shape, dtype=torch.bool)
+    keep, values = np.ones(scores.shape, dtype=bool), scores.numpy()
     for positions in groups(scores, group):
         count = int(len(positions) * sparsity) if pruned is None else pruned
-        for position in sorted(positions, key=lambda p: (scores[p].item(), positions.index(p)))[:count]:
+        for position in sorted(positions, key=lambda p: (values[p], p))[:count]:
             keep[position] = False
-    return keep
+    return torch.from_numpy(keep)
 
 
 def tied_scores(columns: st.SearchStrategy[int]) -> st.SearchStrategy[torch.Tensor]:

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from core.evaluation.perplexity import window_losses
-from core.evaluation.result import perplexity
+from core.evaluation.result import Perplexity, perplexity
 
 
 def naive_losses(model, windows: torch.Tensor) -> list[float]:
@@ -76,6 +77,19 @@ def test_equal_windows_have_no_spread():
 def test_a_loss_beyond_all_numbers_is_an_infinite_perplexity(loss):
     measured = perplexity([loss, 1e4], 8)
     assert (measured.value, measured.standard_error) == (math.inf, None)
+
+
+@pytest.mark.parametrize("losses", [[1.0, 2.0], [1e4, 1e4], [math.inf]])
+def test_json_round_trip(losses):
+    measured = perplexity(losses, 8)
+    assert Perplexity.model_validate_json(measured.model_dump_json()) == measured
+
+
+@pytest.mark.parametrize("losses", [[1.0, 2.0], [1e4, 1e4], [math.inf]])
+def test_the_json_that_the_store_keeps_is_json_for_every_database(losses):
+    """PostgreSQL refuses the words Infinity and NaN, which Python writes."""
+    text = json.dumps(perplexity(losses, 8).model_dump(mode="json"), allow_nan=False)
+    assert Perplexity.model_validate(json.loads(text)) == perplexity(losses, 8)
 
 
 def test_a_loss_that_is_not_a_number_does_not_pass_for_infinite():
