@@ -8,6 +8,10 @@ from pages.components import cache, grid, plot, shell, state, text
 from pages.components.charts.grid import ERROR, SPARSITY
 from pages.components.charts.sparsity import line_histogram, sparsity_by_block
 
+_SPARSITY_CAPTION = (
+    "Share of each module's weights that the keep mask prunes. Click a cell to select the module on every page."
+)
+
 
 def render() -> None:
     st.title("Where did the zeros go?")
@@ -18,27 +22,15 @@ def render() -> None:
         return
     table = cache.modules(run)
     _figures(run, table)
-    st.subheader("Sparsity of every module")
-    grid.show(
-        table,
-        SPARSITY,
-        selection,
-        "sparsity_grid",
-        "Share of each module's weights that the keep mask prunes. Click a cell to select the module on every page.",
-    )
+    _grid(table, selection)
     _module(run, table, selection)
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.subheader("Target and achieved, by block")
-        plot.show(
-            sparsity_by_block(_by_block(table)),
-            "sparsity_bars",
-            alt="Bars of the achieved sparsity of each decoder block with its target as a mark.",
-        )
-        st.caption("Weighted by parameters. The mark is what the allocation asked for, the bar what the masks hold.")
-    with right:
-        st.subheader("Reconstruction error of every module")
-        grid.show(table, ERROR, selection, "error_grid", grid.error_caption(table))
+    st.subheader("Target and achieved, by block")
+    plot.show(
+        sparsity_by_block(_by_block(table)),
+        "sparsity_bars",
+        alt="Bars of the achieved sparsity of each decoder block with its target as a mark.",
+    )
+    st.caption("Weighted by parameters. The mark is what the allocation asked for, the bar what the masks hold.")
     st.download_button(
         "Table of modules (CSV)",
         table.to_csv(index=False),
@@ -71,6 +63,22 @@ def _figures(run: Run, table: pd.DataFrame) -> None:
     columns[3].metric(
         "Dead inputs", f"{dead:,}", help="Inputs that were zero for every calibration token; not counted as pruned."
     )
+
+
+def _grid(table: pd.DataFrame, selection: state.Selection) -> None:
+    st.subheader("Every module")
+    quantities = {quantity.column: quantity for quantity in (SPARSITY, ERROR)}
+    column = st.segmented_control(
+        "Colour shows",
+        list(quantities),
+        default=SPARSITY.column,
+        required=True,
+        format_func=lambda column: quantities[column].title,
+        key="colour",
+        bind="query-params",
+    )
+    caption = _SPARSITY_CAPTION if column == SPARSITY.column else grid.error_caption(table)
+    grid.show(table, quantities[column], selection, "sparsity_grid", caption)
 
 
 def _by_block(table: pd.DataFrame) -> pd.DataFrame:

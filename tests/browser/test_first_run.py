@@ -67,7 +67,7 @@ def test_first_run(page, address, browser, record_property):
     expect(again.get_by_test_id("stMetric").filter(has_text="Sparsity")).to_contain_text("50 %")
 
     again.get_by_role("link", name="Where did the zeros go?").click()
-    expect(again.get_by_role("heading", name="Sparsity of every module")).to_be_visible()
+    expect(again.get_by_role("heading", name="Every module")).to_be_visible()
     settled(again)
     again.locator(".st-key-sparsity_grid .nsewdrag.drag").first.wait_for()
     again.wait_for_timeout(1000)

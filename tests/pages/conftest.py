@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import streamlit as st
 import torch
+from streamlit import config as streamlit_config
 from streamlit.testing.v1 import AppTest
 
 from core.config import Identity, RunConfig
@@ -24,6 +25,7 @@ def store(tmp_path, monkeypatch) -> Store:
     """An empty store in a folder of its own, with no worker behind it."""
     monkeypatch.setenv("PRUNESCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("pages.components.cache.start_worker", lambda: None)
+    streamlit_config.set_option("client.showErrorDetails", "full")
     st.cache_resource.clear()
     st.cache_data.clear()
     opened = Store.open()
