@@ -85,7 +85,9 @@ def run_config(
     store.reconcile()
     resolve_device(config.model.device)
     identity = identify(config)
-    check(config, config.model.pinned(identity.model_revision).profile())
+    source = config.model.pinned(identity.model_revision)
+    check(config, source.profile())
+    source.load_tokenizer()
     attempt, new = store.submit(config, identity)
     if not new:
         raise InputError(

@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import PlainSerializer
 
 
-def _plain(value: float) -> float | str:
+def plain(value: float) -> float | str:
+    """The figure as JSON can hold it."""
     return value if math.isfinite(value) else str(value)
 
 
-Figure = Annotated[float, PlainSerializer(_plain, when_used="json")]
+Figure = Annotated[float, PlainSerializer(plain, when_used="json")]
 """A float whose JSON form is "inf" or "nan" where JSON has no number for it; pydantic reads both back."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from core.events import Event, Message, PhaseStarted
 from core.events import Progress as Step
 from core.methods import Method
+from core.numbers import plain
 from core.store import Run
 
 console = Console()
@@ -84,13 +85,13 @@ def run_json(run: Run, modules: list[dict[str, Any]]) -> dict[str, Any]:
         "run_id": run.id,
         "config": run.config.model_dump(mode="json"),
         "identity": run.identity.model_dump(mode="json"),
-        "dense_perplexity": result.dense_perplexity.value,
-        "perplexity": result.perplexity.value,
+        "dense_perplexity": plain(result.dense_perplexity.value),
+        "perplexity": plain(result.perplexity.value),
         "target_sparsity": result.target_sparsity,
         "sparsity": result.sparsity,
         "seconds": result.seconds,
         "result": result.model_dump(mode="json"),
-        "modules": modules,
+        "modules": [row | {"error": plain(row["error"])} for row in modules],
     }
 
 
@@ -106,8 +107,9 @@ def method_table() -> Table:
 
 def runs_table(runs: list[Run]) -> Table:
     table = Table(title="Runs")
-    for column in ("run", "name", "model", "status", "sparsity", "dense", "pruned", "seconds"):
-        table.add_column(column)
+    table.add_column("run", no_wrap=True)  # the id is what the other commands take, so it is never cut
+    for column in ("name", "model", "status", "sparsity", "dense", "pruned", "seconds"):
+        table.add_column(column, overflow="fold")
     for run in runs:
         result = run.result
         figures = (

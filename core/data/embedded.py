@@ -8,9 +8,9 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 from filelock import FileLock
@@ -50,7 +50,7 @@ def articles(part: str) -> list[str]:
     return [text for index, text in enumerate(everything) if names.get(index % _PARTS, "train") == part]
 
 
-def _package() -> Distribution:
+def _package() -> Any:  # another installed library may put its own class in the place of the standard one
     try:
         return distribution("gensim")
     except PackageNotFoundError:

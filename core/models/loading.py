@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pickle import UnpicklingError
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from core.errors import InputError, NotFound
@@ -22,7 +24,7 @@ def load(source: ModelSource) -> LoadedModel:
     device = resolve_device(source.device)
     config = _config(source, place, revision)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             place,
             revision=revision or "main",
             config=config,
@@ -30,9 +32,23 @@ def load(source: ModelSource) -> LoadedModel:
             use_safetensors=None if source.pickle_allowed else True,
             trust_remote_code=False,
             weights_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:
         raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
+    except (SafetensorError, UnpicklingError) as error:
+        raise InputError(
+            f"model = {source.label!r} has weights that are broken, or hold more than weights; download or save them again."
+        ) from error
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise InputError(f"model = {source.label!r} has weights that do not fit its config.json.") from error
+    if missing := sorted(report["missing_keys"]):
+        raise InputError(
+            f"model = {source.label!r} lacks weights its config.json asks for ({missing[0]} and {len(missing) - 1} more); "
+            "nothing is made up in their place."
+        )
     model.to(device)  # type: ignore[arg-type]
     return LoadedModel(model.eval(), load_tokenizer(source))
 
@@ -70,6 +86,8 @@ def resolve_device(name: str) -> torch.device:
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
         return accelerator or torch.device("cpu")
+    if name == "meta":
+        raise InputError("device = 'meta' holds no data, so nothing can be pruned on it; use auto or cpu.")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -209,14 +209,20 @@ AnySource = component_field(ModelSource)
 
 
 def parse_source(text: str, **options: object) -> ModelSource:
-    """The source that a short text means: ``embedded``, an existing folder, or a hub id."""
+    """The source that a short text means: ``embedded``, an existing folder, or a hub id.
+
+    Raises InputError where it is none of them, or an option does not belong to it.
+    """
+    source: type[ModelSource]
     if text == "embedded":
-        fields = {key: value for key, value in options.items() if key in Embedded.model_fields}
-        return Embedded.model_validate(fields)
-    if Path(text).expanduser().is_dir() or text.startswith((".", "/", "~")):
-        fields = {key: value for key, value in options.items() if key in LocalFolder.model_fields}
-        return LocalFolder.model_validate({"path": text, **fields})
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text):
-        fields = {key: value for key, value in options.items() if key in Hub.model_fields}
-        return Hub.model_validate({"id": text, **fields})
-    raise NotFound(f"model = {text!r} is neither 'embedded', nor a folder, nor a hub id such as facebook/opt-125m.")
+        source, place = Embedded, {}
+    elif Path(text).expanduser().is_dir() or text.startswith((".", "/", "~")):
+        source, place = LocalFolder, {"path": text}
+    elif re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text):
+        source, place = Hub, {"id": text}
+    else:
+        raise NotFound(f"model = {text!r} is neither 'embedded', nor a folder, nor a hub id such as facebook/opt-125m.")
+    if unknown := sorted(options.keys() - source.model_fields.keys()):
+        option = f"--{unknown[0].replace('_', '-')}"
+        raise InputError(f"{option} is not an option of the model {text!r} ({source.title}); leave it out.")
+    return source.model_validate({**place, **options})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        unfinished = folder.with_name(f".{folder.name}-{uuid4().hex}")
+        unfinished.mkdir()
     except OSError as error:
         raise _storage_error(error, folder) from error
     try:
@@ -57,6 +58,8 @@ def _storage_error(error: OSError, folder: Path) -> Exception:
         return InputError(f"The disk of {folder} is full; free space there or set PRUNESCOPE_HOME to another disk.")
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return InputError(f"{folder} cannot be written; set PRUNESCOPE_HOME to a folder that can.")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return InputError(f"{folder} cannot be a folder, since something else is in its place; choose another one.")
     return error
 
 

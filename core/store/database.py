@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from core.errors import InputError
 
@@ -17,17 +17,30 @@ HEAD = "0001"
 
 def open_database(url: str, lock_folder: Path) -> Engine:
     """An engine on a database with the current schema. Raises InputError where it cannot be opened."""
-    lock_folder.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_pre_ping=True)
+    try:
+        lock_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"PRUNESCOPE_HOME = {str(lock_folder)!r} cannot be used ({error.strerror}); choose another folder."
+        ) from error
+    try:
+        shown = make_url(url).render_as_string()
+        engine = create_engine(url, pool_pre_ping=True)
+    except (ArgumentError, ImportError) as error:
+        raise InputError(f"PRUNESCOPE_DATABASE is not a database URL that can be used ({error}).") from error
     if make_url(url).get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     try:
-        if _revision(engine) != HEAD:
+        if (found := _revision(engine)) != HEAD:
+            if found is not None and not list((MIGRATIONS / "versions").glob(f"{found}_*.py")):
+                raise InputError(
+                    f"database = {shown} was made by a newer version of this program ({found}); update it."
+                )
             with FileLock(lock_folder / "migration.lock"):
                 if _revision(engine) != HEAD:
                     _upgrade(engine)
-    except OperationalError as error:
-        raise InputError(f"database = {make_url(url).render_as_string()} cannot be opened: {error.orig}.") from error
+    except (DatabaseError, OSError) as error:
+        raise InputError(f"database = {shown} cannot be opened: {getattr(error, 'orig', error)}.") from error
     return engine
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pandas as pd
 from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload, sessionmaker
 
 from core.config import Identity, RunConfig
@@ -45,6 +46,13 @@ class Store:
 
     def submit(self, config: RunConfig, identity: Identity) -> tuple[Attempt, bool]:
         """A new queued attempt at this config's run; or its active attempt, and False, if one is under way."""
+        while True:
+            try:
+                return self._submit(config, identity)
+            except IntegrityError:  # another process submitted the same in between: look again
+                continue
+
+    def _submit(self, config: RunConfig, identity: Identity) -> tuple[Attempt, bool]:
         run_id = identity.run_id(config)
         with self._sessions.begin() as session:
             row = session.get(RunRow, run_id, options=[selectinload(RunRow.attempts)], with_for_update=True)
@@ -162,13 +170,23 @@ class Store:
 
     def reconcile(self) -> list[Attempt]:
         """Marks active attempts whose process is gone as interrupted; returns them."""
+        message = "The process that ran it ended before it was done; repeat the run."
+        with self._sessions() as session:
+            rows = session.execute(
+                select(AttemptRow.id, AttemptRow.process, AttemptRow.heartbeat_at).where(AttemptRow.status.in_(ACTIVE))
+            ).all()
         interrupted = []
-        with self._sessions.begin() as session:
-            for row in session.scalars(select(AttemptRow).where(AttemptRow.status.in_(ACTIVE))):
-                if not liveness.alive(row.process, row.heartbeat_at):
-                    row.status, row.finished_at = "interrupted", time.time()
-                    row.message = "The process that ran it ended before it was done; repeat the run."
-                    interrupted.append(_attempt(row))
+        for attempt_id, process, heartbeat_at in rows:
+            if liveness.alive(process, heartbeat_at):
+                continue
+            with self._sessions.begin() as session:
+                changed = session.execute(  # only if nobody has taken it up or ended it meanwhile
+                    update(AttemptRow)
+                    .where(AttemptRow.id == attempt_id, AttemptRow.process == process, AttemptRow.status.in_(ACTIVE))
+                    .values(status="interrupted", finished_at=time.time(), message=message)
+                )
+            if changed.rowcount:  # type: ignore[attr-defined]
+                interrupted.append(self.attempt(attempt_id))
         return interrupted
 
     # Events -----------------------------------------------------------------------------------------------------

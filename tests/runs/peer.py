@@ -34,7 +34,9 @@ class Peer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the other process ended"
-        return json.loads(line)
+        answer = json.loads(line)
+        assert not isinstance(answer, dict) or "error" not in answer, answer
+        return answer
 
     def ask(self, function: str, *arguments: Any) -> Any:
         self.send(function, *arguments)
@@ -112,6 +114,20 @@ def open_app(config: dict[str, Any]) -> list[int]:
     return [attempt.id, *jobs._client.run(os.getpid).values()]
 
 
+def work_while_warming_up(config: dict[str, Any]) -> list[str]:
+    """What a worker does that has just started and finds a task waiting; the attempt's status and message."""
+    from core import jobs
+    from core.config import RunConfig, identify
+    from core.settings import settings
+
+    wanted = RunConfig.model_validate(config)
+    attempt, _ = _store().submit(wanted, identify(wanted))
+    jobs._WarmUp(settings()).setup(None)  # type: ignore[arg-type]
+    jobs._work(attempt.id, settings())
+    ended = _store().attempt(attempt.id)
+    return [ended.status, ended.message]
+
+
 _opened: list[Any] = []
 
 
@@ -128,4 +144,8 @@ if __name__ == "__main__":
 
     for question in sys.stdin:
         function, *arguments = json.loads(question)
-        print(json.dumps(globals()[function](*arguments)), flush=True)
+        try:
+            answer = globals()[function](*arguments)
+        except Exception as error:  # noqa: BLE001  the test that asked shall see it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)

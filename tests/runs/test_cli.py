@@ -1,8 +1,8 @@
 """The command line: what it prints, writes and refuses."""
 
 import json
+import math
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.api import make_config, reopen
+from core.api import reopen
 from core.cli.commands import main
 from core.config import RunConfig, identify
 from core.methods import Method
-from core.store import Store
+from core.store import Store, liveness
 from tests.runs.material import SEQLEN, naive_perplexity, run_options, sentence
 from tests.runs.peer import ROOT
 
@@ -219,6 +219,25 @@ def test_options_reach_the_config(
     assert content["sparsity"] == pytest.approx(content["target_sparsity"], abs=0.01)
 
 
+def test_a_broken_model_is_measured_too(own_folder: Path, texts: Texts, store: Store, tmp_path: Path) -> None:
+    """Its perplexity is infinite; the JSON stays JSON and the store readable."""
+    state = load_file(own_folder / "model.safetensors")
+    state["lm_head.weight"] = state["lm_head.weight"] * 1e4
+    save_file(state, own_folder / "model.safetensors", metadata={"format": "pt"})
+    file = tmp_path / "run.json"
+    succeeded(core("prune", *run_options(own_folder, texts), "--json", file))
+
+    def no_json(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    content = json.loads(file.read_text(encoding="utf-8"), parse_constant=no_json)
+    assert content["run_id"] == store.runs()[0].id
+    result = store.runs()[0].result
+    assert result is not None
+    assert not math.isfinite(result.dense_perplexity.value)
+    assert content["run_id"] in succeeded(core("runs", "show", content["run_id"])).stdout
+
+
 def test_runs_list_show_export_and_delete(tiny_folder: Folders, texts: Texts, store: Store, tmp_path: Path) -> None:
     assert succeeded(core("runs", "list")).stdout
     succeeded(core("prune", *run_options(tiny_folder(), texts, method="sparsegpt")))
@@ -256,21 +275,19 @@ def test_show_says_why_a_run_has_no_result(tiny_folder: Folders, texts: Texts, s
 
 
 def test_a_run_that_was_killed_is_shown_as_interrupted(
-    store: Store, tiny_folder: Folders, texts: Texts, home: Path
+    store: Store, tiny_folder: Folders, texts: Texts, config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = (
-        "import sys, os; from core.cli import commands; from core import worker; "
-        "worker.execute = lambda *a: os.kill(os.getpid(), 9); commands.main()"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", script, "prune", *run_options(tiny_folder(), texts)]
-    killed = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=100)
-    assert killed.returncode == -signal.SIGKILL
-    (run,) = store.runs()
-    assert run.status == "running"
-    assert "interrupted" in succeeded(core("runs", "show", run.id)).stdout
+    """The process that ran it is gone; tests of the store kill a real one."""
+    host, _, started = json.loads(liveness.this_process())
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout
+    with monkeypatch.context() as patch:
+        patch.setattr(liveness, "this_process", lambda: json.dumps([host, int(gone), started]))
+        attempt, _ = store.submit(config(), identify(config()))
+        store.start(attempt.id)
+    assert store.attempt(attempt.id).status == "running"
+    assert "interrupted" in succeeded(core("runs", "show", attempt.run_id)).stdout
     succeeded(core("prune", *run_options(tiny_folder(), texts)))
-    assert [attempt.status for attempt in store.attempts(run.id)] == ["interrupted", "finished"]
+    assert [one.status for one in store.attempts(attempt.run_id)] == ["interrupted", "finished"]
 
 
 def test_control_c_cancels(store: Store, tiny_folder: Folders, texts: Texts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,11 +476,9 @@ def test_a_run_that_does_not_exist(store: Store, tmp_path: Path, command: str) -
     assert not (tmp_path / "folder").exists()
 
 
-def test_exporting_a_run_without_a_result(store: Store, tiny_folder: Folders, texts: Texts, tmp_path: Path) -> None:
-    config = make_config(
-        str(tiny_folder()), evaluation={"corpus": {"corpus": "text", "path": str(texts["evaluation"])}}
-    )
-    attempt, _ = store.submit(config, identify(config))
+def test_exporting_a_run_without_a_result(store: Store, tmp_path: Path, config: Callable[..., RunConfig]) -> None:
+    unfinished = config()
+    attempt, _ = store.submit(unfinished, identify(unfinished))
     message = sentence(core("runs", "export", attempt.run_id, tmp_path / "folder"))
     assert attempt.run_id in message
     assert "not finished" in message

@@ -10,8 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
+from dask.utils import parse_timedelta
 from safetensors.torch import load_file
 
 from core.api import reopen, run_config
@@ -28,6 +30,7 @@ from tests.runs.peer import Peer
 
 pytestmark = pytest.mark.xdist_group("jobs")  # one worker process for all of them
 
+LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 PATIENCE = 120.0  # a worker that starts imports torch, on a machine that may be busy
 Configs = Callable[..., RunConfig]
 
@@ -46,6 +49,7 @@ class Desk:
 
     def __init__(self, jobs: Jobs, store: Store, home: Path) -> None:
         self.jobs, self.store, self.home = jobs, store, home
+        self.lost_worker = parse_timedelta(dask.config.get(LOST_WORKER))
 
     def status(self, attempt: Attempt) -> str:
         return self.store.attempt(attempt.id).status
@@ -79,7 +83,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Desk
         policy = Settings(home=home)
         store = Store.open(policy)
         jobs = Jobs(store, policy)
-        yield Desk(jobs, store, home)
+        desk = Desk(jobs, store, home)
+        # A worker that takes long to come back has a test of its own; in the others a busy machine shall not matter.
+        with dask.config.set({LOST_WORKER: "1 hour"}):
+            yield desk
         jobs.close()
         store.close()
 
@@ -169,14 +176,34 @@ def test_another_model_can_be_submitted_while_a_run_is_under_way(
     desk.until(second, "finished")
 
 
-def test_a_run_that_fails_says_why_and_the_next_one_runs(desk: Desk, quick: Configs, texts: dict[str, Path]) -> None:
+def test_a_run_that_fails_says_why_and_the_next_one_runs(
+    desk: Desk, quick: Configs, texts: dict[str, Path], tiny_folder: Callable[..., Path]
+) -> None:
     short = quick(evaluation__corpus={"corpus": "text", "path": str(texts["short"])})
     failed = desk.until(desk.jobs.submit(short), "failed")
     assert "evaluation.seqlen = 32" in failed.message
     assert desk.store.run(failed.run_id).result is None
     again = desk.until(desk.jobs.submit(short), "failed")
     assert (again.run_id, again.number) == (failed.run_id, 2)
+
+    abacus = quick().model_copy(update={"model": LocalFolder(path=str(tiny_folder()), device="abacus")})
+    failed = desk.until(desk.jobs.submit(abacus), "failed")
+    assert "device = 'abacus'" in failed.message
     desk.until(desk.jobs.submit(quick(calibration__seed=5)), "finished")
+
+
+def test_an_attempt_that_can_never_begin_is_not_sent_forever(
+    desk: Desk, quick: Configs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that cannot import the program, or not open the store, fails before the attempt is its own."""
+    with monkeypatch.context() as patch:
+        patch.setattr("core.jobs._work", int)  # int(attempt, policy) raises on the worker, every time
+        attempt = desk.jobs.submit(quick(calibration__seed=13))
+        try:
+            ended = desk.until(attempt, "failed", "interrupted", seconds=8)
+        finally:
+            desk.jobs.cancel(attempt.id)
+    assert ended.message
 
 
 def test_what_is_known_to_be_wrong_is_refused_before_it_is_stored(
@@ -189,7 +216,6 @@ def test_what_is_known_to_be_wrong_is_refused_before_it_is_stored(
         r"no config\.json": quick(model=tmp_path),
         r"only \.bin weights": quick(model=tiny_folder(bin_only=True)),
         r"none\.txt": quick(calibration__corpus={"corpus": "text", "path": str(tmp_path / "none.txt")}),
-        r"'abacus'": quick().model_copy(update={"model": LocalFolder(path=str(tiny_folder()), device="abacus")}),
     }
     for words, config in wrong.items():
         with pytest.raises(InputError, match=words):
@@ -248,7 +274,8 @@ def test_with_two_attempts_a_killed_run_is_repeated(
     desk: Desk, long: Configs, quick: Configs, home: Path, cache: Path
 ) -> None:
     """Over the address of a scheduler, as on a cluster; the run of another store that waits behind it finishes too."""
-    address = desk.jobs._client.scheduler.address
+    assert desk.jobs._cluster is not None
+    address = desk.jobs._cluster.scheduler_address
     policy = Settings(home=home, max_attempts=2, scheduler=address)
     store = Store.open(policy)
     jobs = Jobs(store, policy)
@@ -291,3 +318,27 @@ def test_a_killed_app_leaves_an_interrupted_attempt_and_no_process(
     again, new = store.submit(long(calibration__seed=11), identify(long(calibration__seed=11)))
     assert new
     assert again.number == 2
+
+
+def test_a_task_that_waits_for_a_worker_does_not_meet_its_warm_up(home: Path, quick: Configs) -> None:
+    """Else two threads import transformers at once and one of them sees half of it."""
+    worker = Peer(home)
+    try:
+        assert worker.ask("work_while_warming_up", quick().model_dump(mode="json")) == ["finished", ""]
+    finally:
+        worker.close()
+
+
+def test_a_worker_that_is_slow_to_come_back_is_waited_for(desk: Desk, quick: Configs) -> None:
+    """Dask gives a worker up that is not back after 15 seconds, for good; here a tenth of a second plays the slow machine.
+
+    The last test of this file: without a worker none of the others could follow.
+    """
+    there = desk.jobs._client.run(os.getpid)
+    slow = 0.1 if desk.lost_worker < 600 else desk.lost_worker
+    with dask.config.set({LOST_WORKER: f"{slow}s"}):
+        os.kill(next(iter(there.values())), signal.SIGKILL)
+        wait(lambda: not desk.jobs.workers(), seconds=20)
+        attempt = desk.jobs.submit(quick(calibration__seed=12))
+        finished = desk.until(attempt, "finished", "failed", "interrupted", seconds=40)
+    assert finished.status == "finished", finished.message

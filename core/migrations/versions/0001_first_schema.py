@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("process", sa.String(), nullable=False),
         sa.Column("heartbeat_at", sa.Float(), nullable=False),
+        sa.UniqueConstraint("run_id", "number"),
     )
     op.create_index("ix_attempts_run_id", "attempts", ["run_id"])
     op.create_index("ix_attempts_status", "attempts", ["status"])
