@@ -114,6 +114,8 @@ def reopen(run_id: str, store: Store) -> LoadedModel:
     updated = set(store.modules(run_id).query("updated").module)
     survivors = store.survivors(run_id) or {}
     if updated - survivors.keys():
+        if run.config.calibration.corpus.fingerprint() != run.identity.calibration_fingerprint:
+            raise InputError(f"run = {run_id!r} was calibrated on a text that has changed since; run its config again.")
         for _ in prune_model(loaded.model, run.config, calibration_tokens(run.config, source)):
             pass
         return loaded

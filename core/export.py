@@ -14,6 +14,9 @@ RUN_FILE = "prunescope.json"
 
 def check_target(directory: Path, overwrite: bool) -> None:
     """Raises InputError where saving to ``directory`` would overwrite something, unless told to."""
+    above = next(parent for parent in directory.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise InputError(f"save = {str(directory)!r} lies below {above}, which is a file; choose another folder.")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not overwrite:
         raise InputError(f"save = {str(directory)!r} exists already; choose another folder or add --overwrite.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin
 
 from core.checks import check
 from core.config import RunConfig, identify
-from core.errors import NotFound
+from core.errors import InputError, NotFound
 from core.export import check_target
-from core.models.profiles import stored_profile
 from core.models.sources import Embedded, ModelSource
 from core.profile import ModelProfile
 from core.settings import Settings, settings
@@ -27,7 +27,9 @@ from core.store import Attempt, Store
 
 log = logging.getLogger(__name__)
 
-_PROFILE_SECONDS = 60
+_SENDS = 3
+"""How often an attempt is handed to a worker that dies before it begins."""
+_WARM_UP_SECONDS = 120
 
 _DASK = {
     "distributed.scheduler.allowed-failures": 0,  # a lost attempt is the store's to repeat, never Dask's
@@ -47,6 +49,7 @@ class Jobs:
         self._store = store
         self._policy = policy or settings()
         self._futures: dict[int, Future[Any]] = {}
+        self._sends: Counter[int] = Counter()
         self._lock = threading.Lock()
         store.reconcile()
         with dask.config.set(_DASK):
@@ -77,12 +80,10 @@ class Jobs:
         self._store.request_cancel(attempt_id)
 
     def profile(self, source: ModelSource) -> ModelProfile:
-        """The model's profile; worked out by a worker where the store does not know it. Raises InputError."""
-        if known := stored_profile(source, self._store):
-            return known
-        future = self._client.submit(_profile, source.dump(), self._policy, pure=False)
-        profile: ModelProfile = future.result(timeout=_PROFILE_SECONDS)
-        return profile
+        """The model's profile; worked out here where the store does not know it, since the worker may be busy."""
+        from core.models.profiles import known_profile
+
+        return known_profile(source, self._store)
 
     def export(self, run_id: str, folder: Path) -> Path:
         """Writes a finished run's pruned model as a Hugging Face folder, on a worker. Raises InputError."""
@@ -101,6 +102,7 @@ class Jobs:
         )
         with self._lock:
             self._futures[attempt_id] = future
+            self._sends[attempt_id] += 1
         future.add_done_callback(lambda done: self._ended(attempt_id, done))
 
     def _ended(self, attempt_id: int, future: Future[Any]) -> None:
@@ -112,7 +114,10 @@ class Jobs:
         except NotFound:  # its run was deleted meanwhile
             return
         if attempt.status == "queued" and future.status == "error":
-            self._send(attempt_id)
+            if self._sends[attempt_id] < _SENDS:
+                self._send(attempt_id)
+            else:
+                self._store.end(attempt_id, "interrupted", "No worker could begin it; see the log, and repeat the run.")
         elif attempt.status == "running":
             message = "Its worker process ended before it was done; repeat the run."
             self._store.end(attempt_id, "interrupted", message)
@@ -153,14 +158,24 @@ class _Process:
         self.store = Store.open(policy)
         self._lock = threading.Lock()
         self._spare: tuple[str, Any] | None = None
+        self._warm = threading.Event()
 
     def warm_up(self) -> None:
         from core.estimate import known_speed
 
         source = Embedded()
-        with self._lock:
-            self._spare = (source.canonical(), source.load())
-        known_speed(self.store)
+        try:
+            with self._lock:
+                self._spare = (source.canonical(), source.load())
+            known_speed(self.store)
+        except InputError:
+            log.exception("The embedded model is not there to be loaded ahead")
+        finally:
+            self._warm.set()
+
+    def wait(self) -> None:
+        """Waits for the warm-up: two threads that import transformers at once meet half-made modules."""
+        self._warm.wait(_WARM_UP_SECONDS)
 
     def load(self, source: ModelSource) -> Any:
         """The model loaded ahead if it is this one (it is handed out once: pruning changes it), else a fresh load."""
@@ -187,6 +202,7 @@ def _work(attempt_id: int, policy: Settings) -> None:
     from core.worker import run_attempt
 
     process = _process(policy)
+    process.wait()
     try:
         run_attempt(process.store, attempt_id, process.load)
     except Cancelled:
@@ -197,9 +213,3 @@ def _export(run_id: str, folder: Path, policy: Settings) -> Path:
     from core.api import export_run
 
     return export_run(run_id, folder, _process(policy).store)
-
-
-def _profile(source: dict[str, Any], policy: Settings) -> ModelProfile:
-    from core.models.profiles import known_profile
-
-    return known_profile(ModelSource.coerce(source), _process(policy).store)

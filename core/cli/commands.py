@@ -27,6 +27,9 @@ class _Commands(click.Group):
         except (InputError, ValidationError) as error:
             click.echo(f"Error: {explain(error)}", err=True)
             sys.exit(_NOT_FOUND_CODE)
+        except OSError as error:  # a full disk, a folder that cannot be written
+            click.echo(f"Error: {explain(error)}", err=True)
+            sys.exit(_NOT_FOUND_CODE)
         except (Cancelled, KeyboardInterrupt):
             click.echo("Cancelled.", err=True)
             sys.exit(_CANCELLED_CODE)

@@ -31,7 +31,7 @@ def resolve_commit(model_id: str, revision: str, allow_bin: bool) -> str:
 
 
 def _ask(model_id: str, revision: str) -> tuple[str, list[str] | None]:
-    from httpx2 import HTTPError, HTTPStatusError  # what huggingface_hub itself raises from
+    from httpx2 import HTTPError  # what huggingface_hub itself raises from
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -62,9 +62,9 @@ def _ask(model_id: str, revision: str) -> tuple[str, list[str] | None]:
     except (HTTPError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         if cached := _cached_commit(model_id, revision):
             return cached, None
-        if isinstance(error, HTTPStatusError):
+        if (response := getattr(error, "response", None)) is not None:
             raise InputError(
-                f"model = {model_id!r}: the hub answered {error.response.status_code}; check HF_TOKEN, or try again later."
+                f"model = {model_id!r}: the hub answered {response.status_code}; check HF_TOKEN, or try again later."
             ) from None
         raise InputError(
             f"model = {model_id!r} cannot be reached: the hub does not answer and the model is not in the local cache; "

@@ -8,7 +8,14 @@ from pickle import UnpicklingError
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from core.errors import InputError, NotFound
 from core.models.sources import LoadedModel, ModelSource
@@ -24,7 +31,7 @@ def load(source: ModelSource) -> LoadedModel:
     device = resolve_device(source.device)
     config = _config(source, place, revision)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             place,
             revision=revision or "main",
             config=config,
@@ -44,6 +51,8 @@ def load(source: ModelSource) -> LoadedModel:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise InputError(f"model = {source.label!r} has weights that do not fit its config.json.") from error
+    model: PreTrainedModel = loaded[0]
+    report = loaded[1]
     if missing := sorted(report["missing_keys"]):
         raise InputError(
             f"model = {source.label!r} lacks weights its config.json asks for ({missing[0]} and {len(missing) - 1} more); "
@@ -59,7 +68,9 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     try:
         return _tokenizer(place, revision or "main", source.revision_key())
     except (OSError, ValueError) as error:
-        raise NotFound(f"model = {source.label!r} has no tokenizer that can be loaded: {_first_line(error)}") from error
+        raise NotFound(
+            f"model = {source.label!r} has no tokenizer that can be loaded; save one beside it (tokenizer.save_pretrained)."
+        ) from error
 
 
 @lru_cache(maxsize=2)
@@ -100,7 +111,8 @@ def _config(source: ModelSource, place: str, revision: str | None) -> PreTrained
     try:
         config = AutoConfig.from_pretrained(place, revision=revision or "main", trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
+        advice = " Set HF_TOKEN to a token that may read it." if "gated" in str(error) else ""
+        raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}{advice}") from error
     if not isinstance(config, transformers.PreTrainedConfig):
         raise NotFound(f"model = {source.label!r} has a config.json that transformers does not know.")
     return config

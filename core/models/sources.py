@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from core.errors import InputError, NotFound
 from core.registry import ADVANCED, Component, component_field
@@ -164,6 +164,12 @@ class LocalFolder(ModelSource):
         False, title="Allow .bin weights", description="Load .bin weights, weights-only, if there is nothing else."
     )
 
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        """A worker, or a later session, may stand in another folder."""
+        return str(Path(path).expanduser().absolute()) if path else path
+
     @property
     def label(self) -> str:
         return Path(self.path).name
@@ -174,7 +180,8 @@ class LocalFolder(ModelSource):
 
     def revision_key(self) -> str:
         digest = hashlib.sha256((self._folder() / "config.json").read_bytes())
-        for file in self._weights():
+        self._weights()
+        for file in sorted(path for path in self._folder().iterdir() if path.is_file()):
             stat = file.stat()
             digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]

@@ -21,6 +21,9 @@ from core.lazy import torch
 MASKS, WEIGHTS, MODULES, CONFIG = "masks.safetensors", "weights.safetensors", "modules.parquet", "config.json"
 
 
+_FULL = "No space left on device"
+
+
 def pack(keep: Bool[torch.Tensor, "out in"]) -> torch.Tensor:
     """A keep mask as bits, eight a byte, row after row."""
     return torch.from_numpy(np.packbits(keep.cpu().numpy()))
@@ -49,6 +52,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
         unfinished.rename(folder)
     except OSError as error:
         raise _storage_error(error, folder) from error
+    except Exception as error:
+        if _FULL not in str(error):  # safetensors wraps the system's error in its own type
+            raise
+        raise _storage_error(OSError(errno.ENOSPC, _FULL, str(folder)), folder) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -102,12 +109,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 def _save(file: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
     from safetensors.torch import save_file
 
-    try:
-        save_file(dict(tensors), file, metadata=metadata)
-    except Exception as error:  # safetensors wraps the system's error in its own type
-        if "No space left" in str(error) or "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, "No space left on device", str(file)) from error
-        raise
+    save_file(dict(tensors), file, metadata=metadata)
 
 
 def write_modules(folder: Path, modules: pd.DataFrame) -> None:

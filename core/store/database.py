@@ -46,10 +46,10 @@ def open_database(url: str, lock_folder: Path) -> Engine:
 
 def _prepare_sqlite(connection, record) -> None:  # type: ignore[no-untyped-def]
     cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=30000")  # first: the next line waits for a lock as well
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()
 
 

@@ -236,11 +236,13 @@ class Store:
             artifacts.write_modules(folder, modules)
             written = artifacts.write_weights(folder, survivors) if survivors and self._room_for(size) else 0
         with self._sessions.begin() as session:
-            session.execute(
+            changed = session.execute(
                 update(RunRow)
                 .where(RunRow.id == run.id)
                 .values(result=result.model_dump(mode="json"), weights_bytes=written)
             )
+        if not changed.rowcount:  # type: ignore[attr-defined]  # deleted while it was saved
+            shutil.rmtree(self.folder(run.id), ignore_errors=True)
         self.end(attempt_id, "finished")
         self.evict(spare=run.id)
 
