@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 import transformers
@@ -31,7 +32,7 @@ def load(source: ModelSource) -> LoadedModel:
     device = resolve_device(source.device)
     config = _config(source, place, revision)
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             place,
             revision=revision or "main",
             config=config,

@@ -16,7 +16,7 @@ from core.store.artifacts import read_masks
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
 
-WINDOWS = 12
+WINDOWS = 6
 RUNS = {
     "magnitude": ["--method", "magnitude", "--sparsity", "0.5"],
     "wanda": ["--method", "wanda", "--sparsity", "0.5"],

@@ -35,11 +35,11 @@ PATIENCE = 120.0  # a worker that starts imports torch, on a machine that may be
 Configs = Callable[..., RunConfig]
 
 
-def wait(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """What ``condition`` gives once it gives something."""
+def wait(condition: Callable[[], Any], seconds: float = PATIENCE, tell: Callable[[], Any] = str) -> Any:
+    """What ``condition`` gives once it gives something; ``tell`` says what there is where it never does."""
     end = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < end, "did not happen in time"
+        assert time.monotonic() < end, f"did not happen in {seconds} s: {tell()}"
         time.sleep(0.01)
     return value
 
@@ -55,7 +55,7 @@ class Desk:
         return self.store.attempt(attempt.id).status
 
     def until(self, attempt: Attempt, *statuses: str, seconds: float = PATIENCE) -> Attempt:
-        wait(lambda: self.status(attempt) in statuses, seconds)
+        wait(lambda: self.status(attempt) in statuses, seconds, lambda: self.store.attempt(attempt.id))
         return self.store.attempt(attempt.id)
 
     def until_under_way(self, attempt: Attempt) -> None:
