@@ -5,6 +5,7 @@ Reads lines of JSON ``[function, *arguments]``, answers each with a line of JSON
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 100.0
 
 
 class Peer:
@@ -32,6 +34,7 @@ class Peer:
 
     def answer(self) -> Any:
         assert self._process.stdout is not None
+        assert select.select([self._process.stdout], [], [], PATIENCE)[0], "the other process does not answer"
         line = self._process.stdout.readline()
         assert line, "the other process ended"
         answer = json.loads(line)
