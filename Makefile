@@ -23,11 +23,11 @@ run:
 	@exec $(PY) -m streamlit run app.py --server.port $(PORT)
 
 # One thread a test process: more than the machine has cores only get in each other's way.
-# loadgroup: tests that share something costly stay in one process (pytest.mark.xdist_group).
+# loadfile: tests that share something costly stand in one file, and so in one process.
 # The browser tests measure how long the app takes to answer, so they run alone and with all cores.
 test: check
 	@$(PY) -m core setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not browser" $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not browser" $(ARGS)
 	$(PY) -m pytest -m browser -rP tests/browser
 
 check:

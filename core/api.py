@@ -134,5 +134,6 @@ def export_run(run_id: str, directory: Path, store: Store, overwrite: bool = Fal
     """Writes a finished run's pruned model as a Hugging Face folder."""
     from core.export import check_target, save
 
-    check_target(directory, overwrite)
-    return save(reopen(run_id, store), store.run(run_id), directory, overwrite)
+    run = store.run(run_id)
+    check_target(directory, overwrite, run.config.model)
+    return save(reopen(run_id, store), run, directory, overwrite)

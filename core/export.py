@@ -5,20 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import InputError
-from core.models.sources import LoadedModel
+from core.models.sources import LoadedModel, LocalFolder, ModelSource
 from core.store import Run
 from core.store.artifacts import new_folder, write_config
 
 RUN_FILE = "prunescope.json"
 
 
-def check_target(directory: Path, overwrite: bool) -> None:
-    """Raises InputError where saving to ``directory`` would overwrite something, unless told to."""
+def check_target(directory: Path, overwrite: bool, model: ModelSource | None = None) -> None:
+    """Raises InputError where saving to ``directory`` would overwrite something, unless told to; ``model`` itself never."""
+    if isinstance(model, LocalFolder) and directory.resolve() == model.texts_folder():
+        raise InputError(f"save = {str(directory)!r} is the model that is pruned; choose another folder.")
     above = next(parent for parent in directory.absolute().parents if parent.exists())
     if not above.is_dir():
         raise InputError(f"save = {str(directory)!r} lies below {above}, which is a file; choose another folder.")
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not overwrite:
+    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+        return
+    if not overwrite:
         raise InputError(f"save = {str(directory)!r} exists already; choose another folder or add --overwrite.")
+    if not (directory / RUN_FILE).is_file():
+        raise InputError(
+            f"save = {str(directory)!r} holds something else than a model saved by this program, which is not overwritten; "
+            "remove it yourself, or choose another folder."
+        )
 
 
 def save(loaded: LoadedModel, run: Run, directory: Path, overwrite: bool = False) -> Path:
@@ -26,9 +35,7 @@ def save(loaded: LoadedModel, run: Run, directory: Path, overwrite: bool = False
 
     ``AutoModelForCausalLM.from_pretrained(directory)`` loads it. Raises InputError: folder exists, disk full.
     """
-    check_target(directory, overwrite)
-    if directory.is_file():
-        directory.unlink()
+    check_target(directory, overwrite, run.config.model)
     with new_folder(directory) as folder:
         loaded.model.save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)

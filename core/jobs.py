@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 _SENDS = 3
 """How often an attempt is handed to a worker that dies before it begins."""
-_WARM_UP_SECONDS = 120
 
 _DASK = {
     "distributed.scheduler.allowed-failures": 0,  # a lost attempt is the store's to repeat, never Dask's
+    "distributed.deploy.lost-worker-timeout": "1 hour",  # a worker slow to come back must not be given up
     "distributed.worker.memory.target": False,  # tensors cannot be spilled, and a pause would look like a hang
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -52,9 +52,9 @@ class Jobs:
         self._sends: Counter[int] = Counter()
         self._lock = threading.Lock()
         store.reconcile()
-        with dask.config.set(_DASK):
-            self._cluster = None if self._policy.scheduler else _local_cluster()
-            self._client = Client(self._policy.scheduler or self._cluster, set_as_default=False)
+        dask.config.set(_DASK)  # for good: some of it is read when a worker is lost, not when the cluster starts
+        self._cluster = None if self._policy.scheduler else _local_cluster()
+        self._client = Client(self._policy.scheduler or self._cluster, set_as_default=False)
         self._client.register_plugin(_WarmUp(self._policy))
 
     def close(self) -> None:
@@ -158,24 +158,26 @@ class _Process:
         self.store = Store.open(policy)
         self._lock = threading.Lock()
         self._spare: tuple[str, Any] | None = None
-        self._warm = threading.Event()
+        self._warm = False
+        self._warming = threading.Lock()
 
     def warm_up(self) -> None:
-        from core.estimate import known_speed
+        """Imports and loads once; whoever comes second waits, since two threads that import transformers at once meet
+        half-made modules."""
+        with self._warming:
+            if self._warm:
+                return
+            self._warm = True
+            from core.estimate import known_speed
 
-        source = Embedded()
-        try:
-            with self._lock:
-                self._spare = (source.canonical(), source.load())
-            known_speed(self.store)
-        except InputError:
-            log.exception("The embedded model is not there to be loaded ahead")
-        finally:
-            self._warm.set()
-
-    def wait(self) -> None:
-        """Waits for the warm-up: two threads that import transformers at once meet half-made modules."""
-        self._warm.wait(_WARM_UP_SECONDS)
+            source = Embedded()
+            try:
+                loaded = source.load()
+                with self._lock:
+                    self._spare = (source.canonical(), loaded)
+                known_speed(self.store)
+            except InputError:
+                log.exception("The embedded model is not there to be loaded ahead")
 
     def load(self, source: ModelSource) -> Any:
         """The model loaded ahead if it is this one (it is handed out once: pruning changes it), else a fresh load."""
@@ -198,11 +200,11 @@ def _process(policy: Settings) -> _Process:
 
 
 def _work(attempt_id: int, policy: Settings) -> None:
+    process = _process(policy)
+    process.warm_up()  # before any import of ours: the warm-up is importing the same
     from core.errors import Cancelled
     from core.worker import run_attempt
 
-    process = _process(policy)
-    process.wait()
     try:
         run_attempt(process.store, attempt_id, process.load)
     except Cancelled:
@@ -210,6 +212,8 @@ def _work(attempt_id: int, policy: Settings) -> None:
 
 
 def _export(run_id: str, folder: Path, policy: Settings) -> Path:
+    process = _process(policy)
+    process.warm_up()
     from core.api import export_run
 
-    return export_run(run_id, folder, _process(policy).store)
+    return export_run(run_id, folder, process.store)

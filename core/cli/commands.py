@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 
 from core.cli.options import config_values, run_options
+from core.disk import writing
 from core.errors import Cancelled, InputError, explain
 
 _NOT_FOUND_CODE, _CANCELLED_CODE = 2, 130
@@ -81,11 +82,11 @@ def prune(
 
     if save_to and drop_weights:
         raise InputError("--delete would delete what --save keeps; leave one of them out.")
-    if save_to:
-        check_target(save_to, overwrite)
     if json_file and not json_file.parent.is_dir():
         raise InputError(f"json = {str(json_file)!r} lies in a folder that does not exist; create {json_file.parent}.")
     config = _config(config_file, given)
+    if save_to:
+        check_target(save_to, overwrite, config.model)
     store = Store.open()
     with ProgressBar() as bar:
         loaded, run = run_config(config, store, bar)
@@ -95,7 +96,8 @@ def prune(
         store.delete_weights(run.id)
     if json_file:
         modules = store.modules(run.id).to_dict(orient="records")
-        json_file.write_text(json.dumps(run_json(run, modules), indent=2), encoding="utf-8")
+        with writing(json_file):
+            json_file.write_text(json.dumps(run_json(run, modules), indent=2), encoding="utf-8")
     console.print(result_table(run))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -14,7 +16,8 @@ from core.methods import Method
 from core.numbers import plain
 from core.store import Run
 
-console = Console()
+# Where the output goes into a file or another program there is no window to fit it into.
+console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
 
 
@@ -106,10 +109,12 @@ def method_table() -> Table:
 
 
 def runs_table(runs: list[Run]) -> Table:
-    table = Table(title="Runs")
-    table.add_column("run", no_wrap=True)  # the id is what the other commands take, so it is never cut
-    for column in ("name", "model", "status", "sparsity", "dense", "pruned", "seconds"):
+    table = Table(title="Runs", box=SIMPLE_HEAD)
+    table.add_column("run", no_wrap=True, min_width=16)  # the id is what the other commands take, so it is never cut
+    for column in ("name", "model"):
         table.add_column(column, overflow="fold")
+    for column in ("status", "sparsity", "dense", "pruned", "seconds"):
+        table.add_column(column, no_wrap=True)
     for run in runs:
         result = run.result
         figures = (

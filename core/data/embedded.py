@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from filelock import FileLock
 
 from core.data.corpus import Corpus, Purpose
+from core.disk import writing
 from core.errors import NotFound
 from core.settings import settings
 
@@ -63,7 +64,9 @@ def _cleaned_file() -> Path:
     """The cleaned articles as a JSON list; made on first use (some seconds)."""
     key = hashlib.sha256(EmbeddedCorpus().fingerprint().encode()).hexdigest()[:16]
     file = settings().cache / "corpora" / f"wikipedia-{key}.json"
-    if not file.is_file():
+    if file.is_file():
+        return file
+    with writing(file, "PRUNESCOPE_CACHE"):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if not file.is_file():

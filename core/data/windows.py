@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 
 from core.data.corpus import Corpus, Purpose
+from core.disk import writing
 from core.errors import InputError
 from core.settings import settings
 
@@ -61,10 +62,11 @@ def tokenize(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBas
         return np.load(file)  # type: ignore[no-any-return]
     ids = tokenizer(corpus.text(purpose), add_special_tokens=False, verbose=False)["input_ids"]
     tokens = np.asarray(ids, dtype=np.int32)
-    file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f"{uuid4().hex}.npy")
-    np.save(unfinished, tokens)
-    unfinished.replace(file)
+    with writing(file, "PRUNESCOPE_CACHE"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(unfinished, tokens)
+        unfinished.replace(file)
     return tokens
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from core.disk import writing
 from core.models.sources import EMBEDDED_PACKAGE
 from core.settings import settings
 
@@ -27,16 +28,17 @@ def converted_folder(revision: str) -> Path:
     folder = converted(revision)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            log.info("Converting the embedded model once, to %s", folder)
-            unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
-            try:
-                _convert(_gguf_file(), unfinished)
-                unfinished.rename(folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+    with writing(folder, "PRUNESCOPE_CACHE"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                log.info("Converting the embedded model once, to %s", folder)
+                unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
+                try:
+                    _convert(_gguf_file(), unfinished)
+                    unfinished.rename(folder)
+                finally:
+                    shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

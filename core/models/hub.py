@@ -1,50 +1,80 @@
-"""Asks the Hugging Face hub what a model id stands for, and says clearly what went wrong."""
+"""The Hugging Face hub: what a model id stands for, and its files; everything that can go wrong in one sentence."""
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import InputError, NotFound
+from core.models.weights import weights_file
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_TIMEOUT_SECONDS = 10
+_TEXTS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]  # config and tokenizer, in all their forms
+_BELOW = ["*/*"]  # other formats of the same weights live in folders
 
 
 def resolve_commit(model_id: str, revision: str, allow_bin: bool) -> str:
     """The commit that ``revision`` of ``model_id`` means now; from the local cache where the hub cannot be reached.
 
-    Raises InputError: no such model or revision, access denied, hub unreachable, or only .bin weights not allowed.
+    Config and tokenizer are downloaded on the way. Raises InputError: no such model or revision, access denied, hub
+    unreachable, no weights, or only .bin weights not allowed.
     """
-    if _COMMIT.fullmatch(revision) and (cached := _cached_commit(model_id, revision)):
-        return cached
-    commit, files = _ask(model_id, revision)
-    if files is not None and not any(name.endswith(".safetensors") for name in files):
-        if not any(name.endswith(".bin") for name in files):
-            raise NotFound(f"model = {model_id!r} holds no weights in a form this program loads (safetensors).")
-        if not allow_bin:
-            raise InputError(
-                f"model = {model_id!r} exists only as .bin weights; allow .bin weights (--allow-bin) to load them weights-only, "
-                "or choose a model with safetensors."
-            )
+    from huggingface_hub import HfApi
+
+    with _one_sentence(model_id, revision):
+        commit: str = HfApi().resolve_revision(model_id, revision=revision).resolved
+        texts_folder(model_id, commit)
+    weights_file(model_id, _names(model_id, commit), allow_bin)
     return commit
 
 
-def _ask(model_id: str, revision: str) -> tuple[str, list[str] | None]:
+def texts_folder(model_id: str, commit: str) -> Path:
+    """The folder with config and tokenizer of a commit, downloaded where they are not in the local cache."""
+    return _download(model_id, commit, _TEXTS)
+
+
+def weights_folder(model_id: str, commit: str, allow_bin: bool) -> Path:
+    """The same with the weights."""
+    folder = texts_folder(model_id, commit)
+    file = weights_file(model_id, _names(model_id, commit), allow_bin)
+    shards = set(json.loads((folder / file).read_text())["weight_map"].values()) if file.endswith(".json") else {file}
+    return _download(model_id, commit, [*_TEXTS, *sorted(shards)])
+
+
+def _download(model_id: str, commit: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with _one_sentence(model_id, commit):
+        return Path(snapshot_download(model_id, revision=commit, allow_patterns=patterns, ignore_patterns=_BELOW))
+
+
+def _names(model_id: str, commit: str) -> list[str]:
+    """The files of a commit whose texts are in the local cache; what is cached where another program put them there."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return [file.path for file in get_cached_repo_tree(model_id, revision=commit)]
+    except CachedRepoTreeNotFoundError:
+        return [file.name for file in texts_folder(model_id, commit).iterdir()]
+
+
+@contextmanager
+def _one_sentence(model_id: str, revision: str) -> Iterator[None]:
     from httpx2 import HTTPError  # what huggingface_hub itself raises from
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
-        OfflineModeIsEnabled,
+        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
+        RevisionResolutionError,
     )
 
     try:
-        info = HfApi().model_info(model_id, revision=revision, timeout=_TIMEOUT_SECONDS)
-        return str(info.sha), [file.rfilename for file in info.siblings or []]
+        yield
     except HFValidationError:
         raise InputError(f"model = {model_id!r} is not a hub id; write it as owner/name.") from None
     except GatedRepoError:
@@ -59,12 +89,10 @@ def _ask(model_id: str, revision: str) -> tuple[str, list[str] | None]:
         raise NotFound(
             f"model = {model_id!r} was not found on the hub; check the id, and if the model is private or gated set HF_TOKEN."
         ) from None
-    except (HTTPError, OfflineModeIsEnabled, HfHubHTTPError) as error:
-        if cached := _cached_commit(model_id, revision):
-            return cached, None
-        if (response := getattr(error, "response", None)) is not None:
+    except (HTTPError, HfHubHTTPError, RevisionResolutionError, LocalEntryNotFoundError) as error:
+        if status := _status(error):
             raise InputError(
-                f"model = {model_id!r}: the hub answered {response.status_code}; check HF_TOKEN, or try again later."
+                f"model = {model_id!r}: the hub answered {status}; check HF_TOKEN, or try again later."
             ) from None
         raise InputError(
             f"model = {model_id!r} cannot be reached: the hub does not answer and the model is not in the local cache; "
@@ -72,8 +100,10 @@ def _ask(model_id: str, revision: str) -> tuple[str, list[str] | None]:
         ) from None
 
 
-def _cached_commit(model_id: str, revision: str) -> str | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(model_id, "config.json", revision=revision)
-    return Path(path).parent.name if isinstance(path, str) else None
+def _status(error: BaseException | None) -> int | None:
+    """The status code the hub answered with, here or further down the chain of causes."""
+    while error is not None:
+        if (response := getattr(error, "response", None)) is not None:
+            return int(response.status_code)
+        error = error.__cause__
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -28,13 +29,11 @@ transformers.utils.logging.disable_progress_bar()  # progress is told by events
 
 def load(source: ModelSource) -> LoadedModel:
     """Loads ``source``. Raises InputError where the files are not those of a model that can be loaded."""
-    place, revision = source.location()
     device = resolve_device(source.device)
-    config = _config(source, place, revision)
+    config = _config(source)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            place,
-            revision=revision or "main",
+            source.weights_folder(),
             config=config,
             dtype=_dtype(source, config, device),
             use_safetensors=None if source.pickle_allowed else True,
@@ -65,9 +64,9 @@ def load(source: ModelSource) -> LoadedModel:
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """The tokenizer of ``source``. Raises InputError where there is none."""
-    place, revision = source.location()
+    folder = source.texts_folder()
     try:
-        return _tokenizer(place, revision or "main", source.revision_key())
+        return _tokenizer(folder, source.revision_key())
     except (OSError, ValueError) as error:
         raise NotFound(
             f"model = {source.label!r} has no tokenizer that can be loaded; save one beside it (tokenizer.save_pretrained)."
@@ -75,15 +74,14 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(place: str, revision: str, content: str) -> PreTrainedTokenizerBase:
+def _tokenizer(folder: Path, content: str) -> PreTrainedTokenizerBase:
     """Kept between runs, since loading takes a third of a second; ``content`` makes a changed folder another one."""
-    return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def profile_without_weights(source: ModelSource) -> ModelProfile:
     """The profile of ``source`` from its config alone."""
-    place, revision = source.location()
-    config = _config(source, place, revision)
+    config = _config(source)
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
@@ -108,12 +106,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _config(source: ModelSource, place: str, revision: str | None) -> PreTrainedConfig:
+def _config(source: ModelSource) -> PreTrainedConfig:
+    folder = source.texts_folder()
     try:
-        config = AutoConfig.from_pretrained(place, revision=revision or "main", trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        advice = " Set HF_TOKEN to a token that may read it." if "gated" in str(error) else ""
-        raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}{advice}") from error
+        raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
     if not isinstance(config, transformers.PreTrainedConfig):
         raise NotFound(f"model = {source.label!r} has a config.json that transformers does not know.")
     return config

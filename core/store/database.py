@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock
 from sqlalchemy import Engine, create_engine, event, inspect
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from core.errors import InputError
@@ -30,18 +30,30 @@ def open_database(url: str, lock_folder: Path) -> Engine:
         raise InputError(f"PRUNESCOPE_DATABASE is not a database URL that can be used ({error}).") from error
     if make_url(url).get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "handle_error", lambda context: _full_disk(context, shown))
     try:
-        if (found := _revision(engine)) != HEAD:
-            if found is not None and not list((MIGRATIONS / "versions").glob(f"{found}_*.py")):
-                raise InputError(
-                    f"database = {shown} was made by a newer version of this program ({found}); update it."
-                )
-            with FileLock(lock_folder / "migration.lock"):
-                if _revision(engine) != HEAD:
-                    _upgrade(engine)
+        # The very first connection already changes a SQLite file (to WAL), so processes that start together take turns.
+        with FileLock(lock_folder / "migration.lock"):
+            _bring_up_to_date(engine, shown)
     except (DatabaseError, OSError) as error:
         raise InputError(f"database = {shown} cannot be opened: {getattr(error, 'orig', error)}.") from error
     return engine
+
+
+def _full_disk(context: ExceptionContext, shown: str) -> None:
+    if "disk is full" in str(context.original_exception):
+        raise InputError(
+            f"The disk of database = {shown} is full; free space there or set PRUNESCOPE_HOME to another disk."
+        ) from context.original_exception
+
+
+def _bring_up_to_date(engine: Engine, shown: str) -> None:
+    found = _revision(engine)
+    if found == HEAD:
+        return
+    if found is not None and not list((MIGRATIONS / "versions").glob(f"{found}_*.py")):
+        raise InputError(f"database = {shown} was made by a newer version of this program ({found}); update it.")
+    _upgrade(engine)
 
 
 def _prepare_sqlite(connection, record) -> None:  # type: ignore[no-untyped-def]
@@ -67,5 +79,7 @@ def _upgrade(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":  # its driver would let every CREATE stand by itself, half done if killed
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -230,7 +230,7 @@ class Store:
         run = self.run(attempt.run_id)
         shapes = {row.module: (row.rows, row.columns) for row in modules.itertuples()}
         size = sum(tensor.numel() * tensor.element_size() for tensor in survivors.values())
-        with artifacts.new_folder(self.folder(run.id)) as folder:
+        with artifacts.new_folder(self.folder(run.id), "PRUNESCOPE_HOME") as folder:
             artifacts.write_config(folder, run.config.model_dump(mode="json"))
             artifacts.write_masks(folder, masks, shapes)
             artifacts.write_modules(folder, modules)

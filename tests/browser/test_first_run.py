@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 # A link carries the form's options: few windows, so that the test is short.
 OPTIONS = "?calibration_windows=4&evaluation_windows=8"

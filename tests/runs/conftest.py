@@ -123,16 +123,3 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small file system needs root")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-_NOT_BINDING = (
-    "the run layer's tests are not binding yet: 24 of 265 failed at their last complete run, core was mended for most of "
-    "them after it, and the whole folder has not been run since (see the closing note of the session that wrote them)"
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.xfail(reason=_NOT_BINDING, strict=False))

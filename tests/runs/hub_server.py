@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/?]+))?")
+_TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/?]+)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 Refusal = tuple[int, dict[str, str]]
@@ -60,6 +61,10 @@ class Hub:
         return [line for line in self.log if words in line]
 
 
+def _etag(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
 @contextmanager
 def serve() -> Iterator[Hub]:
     hub = Hub("")
@@ -72,6 +77,8 @@ def serve() -> Iterator[Hub]:
             path = self.path.partition("?")[0]
             if match := _API.fullmatch(path):
                 self._info(match[1], match[2] or "main")
+            elif match := _TREE.fullmatch(path):
+                self._tree(match[1], match[2])
             elif match := _FILE.fullmatch(path):
                 self._file(match[1], match[2], match[3])
             else:
@@ -90,6 +97,17 @@ def serve() -> Iterator[Hub]:
                 info = {"id": name, "modelId": name, "sha": commit, "private": False, "siblings": files, "tags": []}
                 self._send(json.dumps(info).encode(), {"Content-Type": "application/json"})
 
+        def _tree(self, name: str, revision: str) -> None:
+            repo = hub.repos.get(name)
+            if repo is None or repo.refuse or (commit := repo.commit(revision)) is None:
+                self._refuse((repo and repo.refuse) or (NO_REVISION if repo else NOT_FOUND))
+                return
+            files = [
+                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _etag(file.read_bytes())}
+                for file in sorted(repo.commits[commit].iterdir())
+            ]
+            self._send(json.dumps(files).encode(), {"Content-Type": "application/json"})
+
         def _file(self, name: str, revision: str, file: str) -> None:
             repo = hub.repos.get(name)
             if repo is None or repo.refuse or repo.refuse_files:
@@ -100,8 +118,7 @@ def serve() -> Iterator[Hub]:
                 self._refuse((NO_FILE[0], NO_FILE[1] | {"X-Repo-Commit": commit}))
             else:
                 content = (repo.commits[commit] / file).read_bytes()
-                etag = hashlib.sha1(content).hexdigest()
-                self._send(content, {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"})
+                self._send(content, {"ETag": f'"{_etag(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"})
 
         def _refuse(self, refusal: Refusal) -> None:
             self._send(b"{}", refusal[1], refusal[0])

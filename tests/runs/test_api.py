@@ -276,29 +276,34 @@ def test_the_dense_perplexity_is_measured_once(config: Configs, store: Store) ->
     assert one.result.dense_perplexity == other.result.dense_perplexity
 
 
-@pytest.mark.parametrize("change", ["windows", "seqlen", "text", "model", "dtype"])
+@pytest.mark.parametrize("change", ["windows", "seqlen", "text", "content", "model", "dtype"])
 def test_the_dense_perplexity_is_measured_again_for_anything_else(
-    config: Configs, store: Store, texts: Texts, own_folder: Path, change: str
+    config: Configs, store: Store, texts: Texts, own_folder: Path, tmp_path: Path, change: str
 ) -> None:
-    run_config(config(model=own_folder), store)
-    changed = {
-        "windows": lambda: config(model=own_folder, evaluation__windows=5),
-        "seqlen": lambda: config(model=own_folder, evaluation__seqlen=16),
-        "text": lambda: config(
-            model=own_folder, evaluation__corpus={"corpus": "text", "path": str(texts["calibration"])}
-        ),
-        "model": lambda: config(model=own_folder),
-        "dtype": lambda: config(model=own_folder).model_copy(
-            update={"model": LocalFolder(path=str(own_folder), dtype="bfloat16")}
-        ),
-    }[change]()
-    if change == "model":
-        file = own_folder / "model.safetensors"
-        content = bytearray(file.read_bytes())
+    mine = Path(shutil.copy(texts["evaluation"], tmp_path / "mine.txt"))
+
+    def changed(**changes: Any) -> RunConfig:
+        corpus = {"corpus": "text", "path": str(mine)}
+        return config(model=own_folder, **({"evaluation__corpus": corpus} | changes))
+
+    run_config(changed(), store)
+    again = changed()
+    if change == "windows":
+        again = changed(evaluation__windows=5)
+    elif change == "seqlen":
+        again = changed(evaluation__seqlen=16)
+    elif change == "text":
+        again = changed(evaluation__corpus={"corpus": "text", "path": str(texts["calibration"])})
+    elif change == "content":
+        mine.write_text(sentences(600, seed=98), encoding="utf-8")
+    elif change == "dtype":
+        again = changed().model_copy(update={"model": LocalFolder(path=str(own_folder), dtype="bfloat16")})
+    else:
+        content = bytearray((own_folder / "model.safetensors").read_bytes())
         content[-1] ^= 1
-        file.write_bytes(content)
+        (own_folder / "model.safetensors").write_bytes(content)
     told: list[Event] = []
-    run_config(changed, store, told.append)
+    run_config(again, store, told.append)
     assert "Measuring the dense model" in phases(told)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,8 +123,24 @@ def test_save_never_replaces_without_being_told(
     assert store.runs() == []  # refused before any work
     assert (target / "mine.txt").read_text() == "mine"
 
+    message = sentence(core("prune", *options, "--save", target, "--overwrite"))
+    assert str(target) in message
+    assert (target / "mine.txt").read_text() == "mine"  # told or not, what this program did not save is not removed
+
+    (target / "mine.txt").unlink()
+    succeeded(core("prune", *options, "--save", target))
+    first = (target / "model.safetensors").stat().st_mtime_ns
     succeeded(core("prune", *options, "--save", target, "--overwrite"))
-    assert (target / "model.safetensors").is_file()
+    assert (target / "model.safetensors").stat().st_mtime_ns > first
+
+
+def test_save_never_replaces_the_model_that_is_pruned(own_folder: Path, texts: Texts, store: Store) -> None:
+    (own_folder / "prunescope.json").write_text("{}")  # it may be a saved one that is pruned further
+    before = (own_folder / "model.safetensors").read_bytes()
+    message = sentence(core("prune", *run_options(own_folder, texts), "--save", own_folder, "--overwrite"))
+    assert str(own_folder) in message
+    assert (own_folder / "model.safetensors").read_bytes() == before
+    assert store.runs() == []
 
 
 @pytest.mark.parametrize("kind", ["a file", "below a file"])
@@ -506,6 +523,16 @@ def test_a_bin_only_folder_loads_with_the_switch(tiny_folder: Folders, texts: Te
     assert one is not None
     assert other is not None
     assert one.perplexity.value == other.perplexity.value
+
+
+def test_a_bin_file_beside_other_safetensors_needs_the_switch_too(
+    own_folder: Path, tiny_folder: Folders, texts: Texts
+) -> None:
+    """An adapter, say: the weights themselves are in the .bin file all the same."""
+    (own_folder / "model.safetensors").rename(own_folder / "adapter_model.safetensors")
+    shutil.copy(tiny_folder(bin_only=True) / "pytorch_model.bin", own_folder)
+    message = sentence(core("prune", *run_options(own_folder, texts)), progress=True)
+    assert "own-model" in message
 
 
 class Bomb:

@@ -147,6 +147,7 @@ def test_a_full_disk_under_save(
     target = tiny_disk / "saved"
     target.mkdir()
     (target / "mine.txt").write_text("mine")
+    (target / "prunescope.json").write_text("{}")
     fill(tiny_disk, leave=20_000)
     options = [*run_options(tiny_folder(), texts), "--save", str(target), "--overwrite"]
     message = sentence(CliRunner().invoke(main, ["prune", *options]), progress=True)

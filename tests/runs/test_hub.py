@@ -17,8 +17,6 @@ from tests.runs.hub_server import Hub
 from tests.runs.material import run_options, sentence
 from tests.runs.peer import Peer
 
-pytestmark = pytest.mark.xdist_group("hub")  # one hub and two processes for all of them
-
 Core = Callable[..., SimpleNamespace]
 NO_ONE = "http://127.0.0.1:9"  # the discard port: nobody listens
 

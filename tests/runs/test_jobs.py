@@ -28,8 +28,6 @@ from core.store import Attempt, Store
 from tests.runs.material import intact
 from tests.runs.peer import Peer
 
-pytestmark = pytest.mark.xdist_group("jobs")  # one worker process for all of them
-
 LOST_WORKER = "distributed.deploy.lost-worker-timeout"
 PATIENCE = 120.0  # a worker that starts imports torch, on a machine that may be busy
 Configs = Callable[..., RunConfig]
@@ -214,7 +212,7 @@ def test_what_is_known_to_be_wrong_is_refused_before_it_is_stored(
         r"calibration\.seqlen = 65": quick(calibration__seqlen=65),
         r"3:5 does not fit": quick(sparsity="3:5"),
         r"no config\.json": quick(model=tmp_path),
-        r"only \.bin weights": quick(model=tiny_folder(bin_only=True)),
+        r"only as \.bin weights": quick(model=tiny_folder(bin_only=True)),
         r"none\.txt": quick(calibration__corpus={"corpus": "text", "path": str(tmp_path / "none.txt")}),
     }
     for words, config in wrong.items():

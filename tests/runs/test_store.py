@@ -482,6 +482,15 @@ def test_a_budget_evicts_the_oldest_weights_first_and_nothing_else(home: Path) -
     store.close()
 
 
+def test_a_repeated_run_keeps_its_new_weights_though_it_is_the_oldest(home: Path) -> None:
+    store = open_with(home, weights_budget_gb=0.0025)
+    ids = [finish(store, config_of(seed), survivors=weights_of(seed)) for seed in range(3)]
+    assert [store.survivors(run_id) is not None for run_id in ids] == [False, True, True]
+    finish(store, config_of(0), survivors=weights_of(0))
+    assert [store.survivors(run_id) is not None for run_id in ids] == [True, False, True]
+    store.close()
+
+
 def test_weights_larger_than_the_budget_are_not_written_and_evict_nothing(home: Path) -> None:
     store = open_with(home, weights_budget_gb=0.0015)
     small = finish(store, config_of(0), survivors=weights_of(0))
