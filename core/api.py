@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,12 @@ from core.errors import Cancelled, InputError
 from core.events import Event
 from core.execution import calibration_tokens
 from core.methods import Method
+from core.models.factors import replace
 from core.models.loading import resolve_device
 from core.models.sources import LoadedModel, ModelSource, parse_source
 from core.models.structure import decoder_blocks, read_weight, write_weight
 from core.store import Run, Store
+from core.store.artifacts import left_key, right_key
 from core.worker import run_attempt
 
 
@@ -111,23 +113,29 @@ def reopen(run_id: str, store: Store) -> LoadedModel:
     if source.revision_key() != run.identity.model_revision:
         raise InputError(f"run = {run_id!r} was made from a model that has changed since; run its config again.")
     loaded = source.load()
-    updated = set(store.modules(run_id).query("updated").module)
-    survivors = store.survivors(run_id) or {}
-    if updated - survivors.keys():
+    modules, kept = store.modules(run_id), store.survivors(run_id)
+    if kept is None and modules.updated.any():
         if run.config.calibration.corpus.fingerprint() != run.identity.calibration_fingerprint:
             raise InputError(f"run = {run_id!r} was calibrated on a text that has changed since; run its config again.")
         for _ in prune_model(loaded.model, run.config, calibration_tokens(run.config, source)):
             pass
         return loaded
-    masks = store.masks(run_id)
-    for block in decoder_blocks(loaded.model):
+    _restore(loaded.model, store.masks(run_id), kept or {})
+    return loaded
+
+
+def _restore(model: Any, masks: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+    """Makes the dense ``model`` the pruned one that left these masks and weights."""
+    for block in decoder_blocks(model):
         for name, module in block.modules.items():
+            if left_key(name) in kept:
+                replace(model, name, kept[left_key(name)], kept[right_key(name)])
+                continue
             keep = masks[name].to(read_weight(module).device)
             weight = read_weight(module) * keep
-            if name in survivors:
-                weight[keep] = survivors[name].to(weight)
+            if name in kept:
+                weight[keep] = kept[name].to(weight)
             write_weight(module, weight)
-    return loaded
 
 
 def export_run(run_id: str, directory: Path, store: Store, overwrite: bool = False) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.config import RunConfig
 from core.errors import InputError
 from core.profile import ModelProfile
+from core.stages import FactorStage
 
 
 def check(config: RunConfig, profile: ModelProfile) -> None:
@@ -17,3 +18,13 @@ def check(config: RunConfig, profile: ModelProfile) -> None:
                 f"{part}.seqlen = {seqlen} is beyond the model's maximum of {profile.max_seqlen} tokens; choose shorter windows."
             )
     config.allocation.sparsities(profile, config.sparsity)
+    for stage in config.stages:
+        if isinstance(stage, FactorStage):
+            chosen = [module for module in profile.modules if stage.chooses(module.name, module.label)]
+            if not chosen:
+                raise InputError(
+                    f"stage = {stage.name} chooses none of the model's modules, such as {profile.modules[0].name}; "
+                    "change its patterns."
+                )
+            for module in chosen:
+                stage.check_module(module.name, module.shape)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from core.allocation import AnyAllocation, Uniform
 from core.data import AnyCorpus, EmbeddedCorpus
@@ -15,6 +15,7 @@ from core.methods import AnyMethod
 from core.methods.wanda import Wanda
 from core.models.sources import AnySource, Embedded
 from core.patterns import AnyPattern, Pattern, Unstructured
+from core.stages import AnyStage, BlockStage, FactorStage, Stage
 
 DEFAULT_SPARSITY = 0.5
 _SAME = 1e-9
@@ -57,6 +58,9 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         description="Fraction of each module's weights that is pruned, in [0, 1).",
     )
     allocation: AnyAllocation = Field(default_factory=Uniform)
+    stages: tuple[AnyStage, ...] = Field(
+        (), title="Stages", description="Steps beside the method: reallocation, reconstruction, refinement, low rank."
+    )
     calibration: Calibration = Field(default_factory=Calibration)
     evaluation: Evaluation = Field(default_factory=Evaluation)
 
@@ -90,6 +94,28 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
             )
         return self
 
+    @field_validator("stages")
+    @classmethod
+    def _in_their_order(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = [stage.name for stage in stages]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"stages = {', '.join(names)} names {twice[0]} twice; a stage runs once.")
+        return tuple(sorted(stages, key=lambda stage: stage.order))
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        self.method.check(self.pattern)
+        for stage in self.stages:
+            stage.check(self.method, self.pattern)
+        rounding = next((part for part in (self.method, *self.stages) if getattr(part, "bits", None)), None)
+        changing = next((stage for stage in self.stages if isinstance(stage, BlockStage | FactorStage)), None)
+        if rounding and changing:
+            raise InputError(
+                f"stage = {changing.name} does not go with {rounding.kind} = {rounding.name} and bits: it would take weights off "
+                "the grid they were rounded to; leave one of them out."
+            )
+        return self
+
     def canonical(self) -> str:
         """The same JSON text for the same config, whatever the order in which it was given."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -99,7 +125,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         """A short name for lists: method, pattern, sparsity."""
         percent = f"{100 * self.sparsity:g} %"
         shape = percent if self.pattern.sparsity is None else f"{self.pattern.label} ({percent})"
-        return f"{self.method.title} {shape}"
+        return " + ".join([f"{self.method.title} {shape}", *(stage.title for stage in self.stages)])
 
 
 class Identity(BaseModel, frozen=True):
@@ -109,6 +135,7 @@ class Identity(BaseModel, frozen=True):
     calibration_fingerprint: str
     evaluation_fingerprint: str
     method_version: int
+    stage_versions: tuple[int, ...] = ()
 
     def run_id(self, config: RunConfig) -> str:
         text = config.canonical() + self.model_dump_json()
@@ -125,4 +152,5 @@ def identify(config: RunConfig) -> Identity:
         calibration_fingerprint=config.calibration.corpus.fingerprint(),
         evaluation_fingerprint=config.evaluation.corpus.fingerprint(),
         method_version=config.method.version,
+        stage_versions=tuple(stage.version for stage in config.stages),
     )

@@ -1,22 +1,39 @@
-"""The engine: one loop that prunes any decoder-only model with any method."""
+"""The engine: one loop that prunes any decoder-only model with any method and any stages."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
+from core.aftercheck import check_mask, check_refined, check_weight
 from core.config import RunConfig
 from core.errors import InputError
-from core.events import BlockFinished, BlockStarted, ErrorBasis, Event, Finished, ModulePruned
-from core.methods import Method
+from core.events import (
+    BlockFinished,
+    BlockStarted,
+    ErrorBasis,
+    Event,
+    Finished,
+    GroupRefined,
+    ModuleEvent,
+    ModulePruned,
+    ModuleRefined,
+    Working,
+)
+from core.methods import Pruned
+from core.models.factors import replace
+from core.models.groups import SubBlock, SubBlockRun, sub_blocks
 from core.models.replay import Stream, capture
 from core.models.structure import Block, decoder_blocks, profile, read_weight, write_weight
 from core.patterns import Pattern
+from core.stages import BlockStage, FactorStage, MaskStage, UpdateStage
+from core.stages.base import Choice, Group, Refined
 from core.statistics import Collector, InputStatistics
 from core.statistics.sample import SAMPLE_TOKENS
 
@@ -27,78 +44,224 @@ def prune_model(
 ) -> Iterator[Event]:
     """Prunes ``model`` in place, block by block, and tells of it as it goes.
 
-    Per block: statistics of the inputs as the pruned blocks before it produce them; every module pruned; the pruned
-    block's output propagated. A method that needs no statistics runs the blocks on the first 256 tokens only, on which
-    its reconstruction error is measured. Close the generator to stop between two modules: blocks already pruned stay so,
+    Per block: statistics of the inputs as the pruned blocks before it produce them; every module pruned; stages refine
+    the block; its output propagated. What needs no statistics runs the blocks on the first 256 tokens only, on which its
+    reconstruction error is measured. Close the generator to stop between two modules: blocks already pruned stay so,
     hooks, forwards and the training flag are restored.
 
-    Raises InputError before any work where the pattern does not fit a module.
+    Raises InputError before any work where the pattern does not fit a module; BrokenPromise, naming the module, where a
+    method, pattern or stage returns what it must not.
     """
     started = time.perf_counter()
     blocks = decoder_blocks(model)
-    pattern = config.pattern.resolve(config.method.group)
+    recipe = _Recipe.of(config)
     for block in blocks:
         for name, module in block.modules.items():
             out_features, in_features = read_weight(module).shape
-            pattern.check(name, (out_features, in_features))
+            recipe.pattern.check(name, (out_features, in_features))
     sparsities = config.allocation.sparsities(profile(model), config.sparsity)
-    windows = calibration if config.method.needs else _sample_windows(calibration)
-    pruned = parameters = 0
+    windows = calibration if recipe.needs_text else _sample_windows(calibration)
+    # A gradient is taken one sequence at a time, so the stream then runs that way.
+    batch_size = 1 if recipe.block_stages else config.calibration.batch_size
+    pruned: dict[str, ModuleEvent] = {}
     with _evaluation_mode(model):
-        stream = capture(model, blocks, windows, config.calibration.batch_size)
+        stream = capture(model, blocks, windows, batch_size)
         for block in blocks:
             block_started = time.perf_counter()
             yield BlockStarted(block=block.index, name=block.name)
-            for event in _prune_block(block, stream, config.method, pattern, sparsities, len(windows)):
-                pruned, parameters = pruned + event.pruned, parameters + event.parameters
+            for event in _BlockPass(model, block, stream, recipe, sparsities, len(windows)).run():
+                if isinstance(event, ModuleEvent):
+                    pruned[event.module] = event
                 yield event
             stream.propagate(block)
             yield BlockFinished(block=block.index, seconds=time.perf_counter() - block_started)
-    yield Finished(pruned=pruned, parameters=parameters, seconds=time.perf_counter() - started)
+    yield Finished(
+        pruned=sum(event.pruned for event in pruned.values()),
+        parameters=sum(event.parameters for event in pruned.values()),
+        seconds=time.perf_counter() - started,
+    )
 
 
-def _prune_block(
-    block: Block,
-    stream: Stream,
-    method: Method,
-    pattern: Pattern,
-    sparsities: Mapping[str, float],
-    sequences: int,
-) -> Iterator[ModulePruned]:
-    started = time.perf_counter()
-    inputs = _collect(block, stream, method.needs | {"sample"} - _gram_replaces_sample(method), sequences)
-    share = (time.perf_counter() - started) / len(block.modules)
-    for name, module in block.modules.items():
+@dataclass(frozen=True)
+class _Recipe:
+    """A config's method and stages, sorted by what the engine does with them."""
+
+    config: RunConfig
+    pattern: Pattern
+    needs: frozenset[str]
+    mask_stage: MaskStage | None
+    update_stages: list[UpdateStage]
+    block_stages: list[BlockStage]
+    factor_stage: FactorStage | None
+
+    @classmethod
+    def of(cls, config: RunConfig) -> _Recipe:
+        needs = config.method.needs.union(*(stage.needs for stage in config.stages))
+        return cls(
+            config,
+            config.pattern.resolve(config.method.group),
+            needs if "gram" in needs else needs | {"sample"},
+            next((stage for stage in config.stages if isinstance(stage, MaskStage)), None),
+            [stage for stage in config.stages if isinstance(stage, UpdateStage)],
+            [stage for stage in config.stages if isinstance(stage, BlockStage)],
+            next((stage for stage in config.stages if isinstance(stage, FactorStage)), None),
+        )
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether anything is decided by the calibration text; if not, it only serves to measure the error."""
+        return bool(self.needs - {"sample"} or self.block_stages)
+
+
+@dataclass
+class _BlockPass:
+    """One block on its way through the recipe."""
+
+    model: PreTrainedModel
+    block: Block
+    stream: Stream
+    recipe: _Recipe
+    sparsities: Mapping[str, float]
+    sequences: int
+    _inputs: dict[str, InputStatistics] = field(default_factory=dict)
+    _dense: dict[str, torch.Tensor] = field(default_factory=dict)
+    _pruned: dict[str, Pruned] = field(default_factory=dict)
+    _told: dict[str, ModuleEvent] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Event]:
         started = time.perf_counter()
-        stats = inputs[name]
-        stored = read_weight(module)
+        self._inputs = _collect(self.block, self.stream, self.recipe.needs, self.sequences)
+        share = (time.perf_counter() - started) / len(self.block.modules)
+        for name in self.block.modules:
+            yield from self._prune(name, share)
+        for stage in self.recipe.block_stages:
+            for part in sub_blocks(self.block):
+                yield from self._refine(stage, part)
+        if self.recipe.factor_stage:
+            for name, event in self._told.items():
+                if self.recipe.factor_stage.chooses(name, event.label):
+                    yield self._factor(self.recipe.factor_stage, name)
+
+    def _prune(self, name: str, share: float) -> Iterator[Event]:
+        started = time.perf_counter()
+        method, pattern, sparsity = self.recipe.config.method, self.recipe.pattern, self.sparsities[name]
+        stats, stored = self._inputs[name], read_weight(self.block.modules[name])
         dense = stored.float()
+        choice: Choice | None = None
         try:
-            result = method.prune(dense, stats, pattern, sparsities[name])
+            if self.recipe.mask_stage:
+                for step in self.recipe.mask_stage.choose(method.score(dense, stats), pattern, sparsity):
+                    if isinstance(step, Choice):
+                        choice = step
+                    else:
+                        yield Working(text=f"{name}: {step}")
+                assert choice is not None
+                result = method.apply(dense, choice.keep, stats)
+            else:
+                result = method.prune(dense, stats, pattern, sparsity)
+            for stage in self.recipe.update_stages:
+                result = stage.update(dense, result, stats)
         except InputError as problem:
             raise InputError(f"{name}: {problem}") from problem
+        permutation = choice.permutation if choice else None
+        check_mask(name, result.keep, method, pattern, sparsity, permutation)
+        if self.recipe.block_stages or self.recipe.factor_stage:  # nothing else looks back
+            self._dense[name] = stored.clone()
         weight = result.weight.to(stored.dtype)
-        error, basis = reconstruction_error(dense, weight.float(), stats)
         updated = not torch.equal(weight, stored * result.keep)
-        write_weight(module, weight)
-        yield ModulePruned(
+        error, basis = reconstruction_error(dense, weight.float(), stats)
+        # Last, since ``dense`` may be a view of the module's own weight.
+        self._put(name, result, " and ".join([method.name, *(stage.name for stage in self.recipe.update_stages)]))
+        event = ModulePruned(
             module=name,
-            block=block.index,
-            label=name.removeprefix(f"{block.name}."),
-            shape=(weight.shape[0], weight.shape[1]),
-            target=sparsities[name],
+            block=self.block.index,
+            label=name.removeprefix(f"{self.block.name}."),
+            shape=(dense.shape[0], dense.shape[1]),
+            target=sparsity,
             pruned=int((~result.keep).sum()),
             dead_inputs=0 if result.dead_inputs is None else int(result.dead_inputs.sum()),
             error=error,
             error_basis=basis,
             seconds=time.perf_counter() - started + share,
             updated=updated,
+            report=(choice.report if choice else {}) | result.report,
             keep=result.keep,
+            permutation=permutation,
         )
+        self._told[name] = event
+        yield event
 
+    def _put(self, name: str, result: Pruned, by: str) -> None:
+        """Writes a result, checked, into its module."""
+        module = self.block.modules[name]
+        check_weight(name, result.weight.to(read_weight(module).dtype), result.keep, by)
+        write_weight(module, result.weight)
+        self._pruned[name] = result
 
-def _gram_replaces_sample(method: Method) -> frozenset[str]:
-    return frozenset({"sample"}) if "gram" in method.needs else frozenset()
+    def _refine(self, stage: BlockStage, part: SubBlock) -> Iterator[Event]:
+        started = time.perf_counter()
+        dense = {name: self._dense[name].float() for name in part.modules}
+        run = SubBlockRun(part, self.stream, dense)
+        permutations = {name: self._told[name].permutation for name in part.modules}
+        before = {name: self._pruned[name] for name in part.modules}
+        group = Group(part.name, dense, before, run.gradients, run.losses)
+        refined: Refined | None = None
+        for step in stage.refine(group, self.recipe.pattern, permutations):
+            if isinstance(step, Refined):
+                refined = step
+            else:
+                yield Working(text=f"{self.block.name}: {step}")
+        assert refined is not None
+        seconds = (time.perf_counter() - started) / len(part.modules)
+        for name, result in refined.pruned.items():
+            check_refined(name, result.keep, self.recipe.pattern, permutations[name], f"stage = {stage.name}")
+            self._put(name, result, f"stage = {stage.name}")
+            yield self._tell_again(name, stage.name, seconds, refined.modules[name], result)
+        yield GroupRefined(block=self.block.index, group=part.name, stage=stage.name, report=refined.report)
+
+    def _tell_again(
+        self, name: str, stage: str, seconds: float, report: Mapping[str, float], result: Pruned
+    ) -> ModuleRefined:
+        told, dense = self._told[name], self._dense[name]
+        weight = result.weight.to(dense.dtype)
+        error, basis = reconstruction_error(dense.float(), weight.float(), self._inputs[name])
+        event = ModuleRefined(
+            **told.model_dump(exclude={"event", "stage"})
+            | {
+                "stage": stage,
+                "pruned": int((~result.keep).sum()),
+                "error": error,
+                "error_basis": basis,
+                "seconds": told.seconds + seconds,
+                "updated": not torch.equal(weight, dense * result.keep),
+                "report": told.report | dict(report),
+                "keep": result.keep,
+                "permutation": told.permutation,
+            }
+        )
+        self._told[name] = event
+        return event
+
+    def _factor(self, stage: FactorStage, name: str) -> ModuleRefined:
+        started = time.perf_counter()
+        told = self._told[name]
+        factors = stage.factor(name, read_weight(self.block.modules[name]).float())
+        replace(self.model, name, factors.left, factors.right)
+        product = factors.left @ factors.right
+        error, basis = reconstruction_error(self._dense[name].float(), product, self._inputs[name])
+        return ModuleRefined(
+            **told.model_dump(exclude={"event", "stage"})
+            | {
+                "stage": stage.name,
+                "pruned": 0,
+                "error": error,
+                "error_basis": basis,
+                "seconds": told.seconds + time.perf_counter() - started,
+                "updated": True,
+                "report": told.report | factors.report,
+                "factors": (factors.left, factors.right),
+            }
+        )
 
 
 def _collect(block: Block, stream: Stream, needs: Iterable[str], sequences: int) -> dict[str, InputStatistics]:

@@ -33,17 +33,16 @@ class BlockStarted(BaseModel, frozen=True):
     name: str
 
 
-class ModulePruned(BaseModel, frozen=True):
-    """One module is done. ``keep``, a bool tensor [out, in], travels with the event in memory only."""
+class ModuleEvent(BaseModel, frozen=True):
+    """Where a module stands. ``keep`` [out, in], ``permutation`` [in] and ``factors`` travel in memory only."""
 
-    event: Literal["module_pruned"] = "module_pruned"
     module: str
     block: int
     label: str
     shape: tuple[int, int]
     target: float
     pruned: int
-    """Weights the mask prunes."""
+    """Weights the mask prunes; 0 once the module is replaced by factors."""
     dead_inputs: int = 0
     """Inputs whose weights the method zeroed besides, because they were zero for every calibration token."""
     error: Figure
@@ -52,7 +51,11 @@ class ModulePruned(BaseModel, frozen=True):
     seconds: float
     updated: bool
     """True where surviving weights were changed, so that mask and dense weights do not tell all."""
+    report: dict[str, Figure] = {}
+    """Figures that method and stages tell, by name."""
     keep: Any = Field(default=None, exclude=True, repr=False)
+    permutation: Any = Field(default=None, exclude=True, repr=False)
+    factors: Any = Field(default=None, exclude=True, repr=False)
 
     @property
     def parameters(self) -> int:
@@ -61,6 +64,36 @@ class ModulePruned(BaseModel, frozen=True):
     @property
     def sparsity(self) -> float:
         return self.pruned / self.parameters
+
+
+class ModulePruned(ModuleEvent, frozen=True):
+    """One module is done."""
+
+    event: Literal["module_pruned"] = "module_pruned"
+
+
+class ModuleRefined(ModuleEvent, frozen=True):
+    """A stage changed a module after it was pruned; what it says replaces what was said before."""
+
+    event: Literal["module_refined"] = "module_refined"
+    stage: str
+
+
+class GroupRefined(BaseModel, frozen=True):
+    """A stage changed the modules of a part of a block together."""
+
+    event: Literal["group_refined"] = "group_refined"
+    block: int
+    group: str
+    stage: str
+    report: dict[str, Figure]
+
+
+class Working(BaseModel, frozen=True):
+    """What a long step is doing right now; shown, not kept."""
+
+    event: Literal["working"] = "working"
+    text: str
 
 
 class BlockFinished(BaseModel, frozen=True):
@@ -89,7 +122,18 @@ class Message(BaseModel, frozen=True):
     text: str
 
 
-Event = PhaseStarted | Progress | BlockStarted | ModulePruned | BlockFinished | Finished | Message
+Event = (
+    PhaseStarted
+    | Progress
+    | Working
+    | BlockStarted
+    | ModulePruned
+    | ModuleRefined
+    | GroupRefined
+    | BlockFinished
+    | Finished
+    | Message
+)
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import pandas as pd
 import torch
 from jaxtyping import Int
+from transformers import PreTrainedModel
 
 from core.checks import check
 from core.config import Evaluation, Identity, RunConfig
@@ -19,12 +19,12 @@ from core.data.windows import calibration_windows, evaluation_windows, overlappi
 from core.engine import prune_model
 from core.evaluation.perplexity import window_losses
 from core.evaluation.result import Perplexity, perplexity
-from core.events import Event, Message, ModulePruned, PhaseStarted, Progress
+from core.events import Event, GroupRefined, Message, ModuleEvent, PhaseStarted, Progress
+from core.figures import footprint, group_table, module_table, summary
 from core.models.sources import LoadedModel, ModelSource
 from core.models.structure import decoder_blocks, profile, read_weight
 from core.store import RunResult, Store
-from core.store.artifacts import pack, unpack
-from core.store.store import module_table
+from core.store.artifacts import Artifacts, left_key, pack, right_key, unpack
 from core.version import __version__
 
 Loader = Callable[[ModelSource], LoadedModel]
@@ -32,25 +32,11 @@ Loader = Callable[[ModelSource], LoadedModel]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run in memory: the pruned model, what was measured, and the packed keep masks by module name."""
+    """A finished run in memory: the pruned model, what was measured, and what of it is kept."""
 
     loaded: LoadedModel
     result: RunResult
-    modules: pd.DataFrame
-    masks: dict[str, torch.Tensor]
-
-    def survivors(self) -> dict[str, torch.Tensor]:
-        """The surviving weights [kept] of the modules that the method updated, in mask order."""
-        weights = {
-            name: read_weight(module)
-            for block in decoder_blocks(self.loaded.model)
-            for name, module in block.modules.items()
-        }
-        return {
-            row.module: weights[row.module].cpu()[unpack(self.masks[row.module], (row.rows, row.columns))]
-            for row in self.modules.itertuples()
-            if row.updated
-        }
+    artifacts: Artifacts
 
 
 def execute(
@@ -76,32 +62,18 @@ def execute(
     model = loaded.model
     dense = yield from _dense_perplexity(config, identity, store, loaded, evaluation)
 
-    blocks = len(decoder_blocks(model))
-    yield PhaseStarted(phase="Pruning", total=blocks * len(profile(model).labels))
-    pruned_modules: list[ModulePruned] = []
-    masks: dict[str, torch.Tensor] = {}
+    yield PhaseStarted(phase="Pruning", total=len(profile(model).modules))
     prune_started = time.perf_counter()
-    for event in prune_model(model, config, calibration):
-        yield event
-        if isinstance(event, ModulePruned):
-            assert event.keep is not None
-            masks[event.module] = pack(event.keep)
-            pruned_modules.append(event.model_copy(update={"keep": None}))
-            yield Progress(done=len(pruned_modules))
+    kept = yield from _pruned(model, config, calibration)
     prune_seconds = time.perf_counter() - prune_started
 
     pruned = yield from _measure("Measuring the pruned model", loaded, evaluation, config.evaluation)
-    itemsize = next(model.parameters()).element_size()
-    parameters = sum(event.parameters for event in pruned_modules)
-    zeros = sum(event.pruned for event in pruned_modules)
     result = RunResult(
         dense_perplexity=dense,
         perplexity=pruned,
         target_sparsity=config.sparsity,
-        pruned=zeros,
-        parameters=parameters,
-        dense_bytes=parameters * itemsize,
-        bitmask_bytes=(parameters - zeros) * itemsize + sum(bits.numel() for bits in masks.values()),
+        **footprint(kept.modules, next(model.parameters()).element_size()),
+        figures=summary(kept.modules, kept.groups),
         evaluated_on=_described(config.evaluation.corpus.label, evaluation),
         calibrated_on=_described(config.calibration.corpus.label, calibration),
         prune_seconds=prune_seconds,
@@ -109,7 +81,61 @@ def execute(
         warnings=tuple(warnings),
         environment=_environment(loaded),
     )
-    return Outcome(loaded, result, module_table(pruned_modules), masks)
+    return Outcome(loaded, result, kept)
+
+
+def _pruned(model: PreTrainedModel, config: RunConfig, calibration: torch.Tensor) -> Generator[Event, None, Artifacts]:
+    """Prunes ``model`` and gathers, as it goes, what a run keeps."""
+    modules: dict[str, ModuleEvent] = {}
+    groups: list[GroupRefined] = []
+    masks: dict[str, torch.Tensor] = {}
+    permutations: dict[str, torch.Tensor] = {}
+    factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    for event in prune_model(model, config, calibration):
+        yield event
+        if isinstance(event, GroupRefined):
+            groups.append(event)
+        if not isinstance(event, ModuleEvent):
+            continue
+        modules[event.module] = event.model_copy(update={"keep": None, "permutation": None, "factors": None})
+        if event.keep is not None:
+            masks[event.module] = pack(event.keep)
+        if event.permutation is not None:
+            permutations[event.module] = event.permutation.int().cpu()
+        if event.factors is not None:
+            factors[event.module] = event.factors
+            del masks[event.module]
+        yield Progress(done=len(modules))
+    return Artifacts(
+        module_table(list(modules.values())),
+        group_table(groups),
+        masks,
+        permutations,
+        _weights(model, modules.values(), masks, factors),
+    )
+
+
+def _weights(
+    model: PreTrainedModel,
+    modules: Iterable[ModuleEvent],
+    masks: Mapping[str, torch.Tensor],
+    factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+) -> dict[str, torch.Tensor]:
+    """What mask and dense model do not tell: survivors [kept], in mask order, of updated modules; factors."""
+    weights = {
+        name: read_weight(module)
+        for block in decoder_blocks(model)
+        for name, module in block.modules.items()
+        if name in masks
+    }
+    kept = {
+        event.module: weights[event.module].cpu()[unpack(masks[event.module], event.shape)]
+        for event in modules
+        if event.updated and event.module in masks
+    }
+    for name, (left, right) in factors.items():
+        kept |= {left_key(name): left.cpu(), right_key(name): right.cpu()}
+    return kept
 
 
 def calibration_tokens(config: RunConfig, source: ModelSource) -> Int[torch.Tensor, "n seqlen"]:

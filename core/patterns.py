@@ -61,6 +61,10 @@ class Pattern(Component):
     def check(self, module: str, shape: tuple[int, int]) -> None:
         """Raises InputError, naming ``module``, if a weight of ``shape`` [out, in] cannot take this pattern."""
 
+    def violation(self, keep: Bool[torch.Tensor, "out in"], sparsity: float) -> str | None:
+        """How ``keep`` breaks this pattern's promise, in a few words; None where it holds."""
+        return None
+
     @property
     def label(self) -> str:
         return self.title
@@ -97,6 +101,15 @@ class Unstructured(Pattern):
             return ~smallest(scores.T, int(scores.shape[0] * sparsity)).T
         groups = scores.reshape(1, -1) if self.group == "layer" else scores
         return ~smallest(groups, int(groups.shape[1] * sparsity)).reshape(scores.shape)
+
+    def violation(self, keep: Bool[torch.Tensor, "out in"], sparsity: float) -> str | None:
+        groups = {"layer": keep.reshape(1, -1), "input": keep.T}.get(self.group, keep)
+        pruned = (~groups).sum(dim=1)
+        expected = int(groups.shape[1] * sparsity)
+        wrong = int((pruned != expected).sum())
+        if not wrong:
+            return None
+        return f"{wrong} of {len(groups)} comparison groups do not lose exactly {expected} of {groups.shape[1]} weights"
 
 
 class NM(Pattern):
@@ -142,6 +155,11 @@ class NM(Pattern):
             raise InputError(f"sparsity = {sparsity} contradicts {self.label}, which is {self.sparsity} sparse.")
         self.check("the matrix", (scores.shape[0], scores.shape[1]))
         return ~smallest(scores.reshape(-1, self.m), self.m - self.n).reshape(scores.shape)
+
+    def violation(self, keep: Bool[torch.Tensor, "out in"], sparsity: float) -> str | None:
+        kept = keep.reshape(-1, self.m).sum(dim=1)
+        wrong = int((kept != self.n).sum())
+        return f"{wrong} of {len(kept)} groups of {self.m} do not keep exactly {self.n}" if wrong else None
 
 
 AnyPattern = component_field(Pattern)

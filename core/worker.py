@@ -46,7 +46,7 @@ def run_attempt(
         with _heart(store, attempt_id):
             outcome = drain(steps, tell)
             tell(PhaseStarted(phase="Saving"))
-            store.finish(attempt_id, outcome.result, outcome.modules, outcome.masks, outcome.survivors())
+            store.finish(attempt_id, outcome.result, outcome.artifacts)
         return outcome
     except (Cancelled, KeyboardInterrupt):
         store.end(attempt_id, "cancelled")

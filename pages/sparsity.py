@@ -97,6 +97,13 @@ def _module(run: Run, table: pd.DataFrame, selection: state.Selection) -> None:
         f"{module.rows:,} outputs × {module.columns:,} inputs · target {text.percent(module.target)} · "
         f"achieved {text.percent(module.sparsity)} ({module.pruned:,} weights) · reconstruction error {text.percent(module.error)}"
     )
+    if module.get("rank", 0) > 0:
+        st.info(
+            f"This module was replaced by two factors of rank {module['rank']:.0f}: no zeros are left in it, but it holds "
+            f"{text.count(module.factored_parameters)} weights in the place of {text.count(module.parameters)}.",
+            icon=":material/info:",
+        )
+        return
     rows, columns = cache.line_sparsity(run, module.module)
     left, right = st.columns(2, gap="large")
     for place, values, kind in ((left, rows, "rows (outputs)"), (right, columns, "columns (inputs)")):

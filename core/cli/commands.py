@@ -110,7 +110,7 @@ def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
         values = config_values(given)
         model = parse_source(values.pop("model"), **values.pop("model_options"))
         return make_config(model, **values)
-    beside = sorted(name for name, value in given.items() if value is not None)
+    beside = sorted(name for name, value in given.items() if value is not None and value != ())
     if beside:
         raise InputError(
             f"--{beside[0].replace('_', '-')} is given beside --config; change the file, or leave one out."

@@ -17,6 +17,7 @@ from core.methods import Method
 from core.models.sources import ModelSource
 from core.patterns import Pattern
 from core.registry import Component
+from core.stages import Stage
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
@@ -56,6 +57,19 @@ def _run_options() -> list[Option]:
                 if name not in ("id", "path") and flag not in seen:
                     seen.add(flag)
                     options.append(_option(flag, info))
+    options.append(
+        click.option(
+            "--stage",
+            "stages",
+            multiple=True,
+            metavar="STAGE",
+            help=f"A step beside the method, as often as wanted: {', '.join(sorted(Stage.registry))}. "
+            "An option of a stage asks for the stage as well.",
+        )
+    )
+    for cls in Stage.registry.classes():
+        for name, info in cls.model_fields.items():
+            options.append(_option(f"{cls.name}-{name}".replace("_", "-"), info))
     for section, model in _SECTIONS.items():
         options.append(
             click.option(
@@ -89,7 +103,7 @@ def _metavar(info: FieldInfo) -> str:
 
 def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments of ``make_config`` that the options given stand for."""
-    values = {key: value for key, value in given.items() if value is not None}
+    values = {key: value for key, value in given.items() if value is not None and value != ()}
     result: dict[str, Any] = {key: values.pop(key) for key in ("sparsity",) if key in values}
     for section, model in _SECTIONS.items():
         prefix = f"{section}_"
@@ -98,6 +112,8 @@ def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
             if "corpus" in chosen:
                 chosen["corpus"] = _corpus(chosen["corpus"])
             result[section] = {name: None if value == "all" else value for name, value in chosen.items()}
+    if stages := _stages(values):
+        result["stages"] = stages
     for part in ("method", "pattern", "allocation"):
         result |= _component(part, _COMPONENT_PARTS[part], values)
     result["model"] = values.pop("model", "embedded")
@@ -107,6 +123,20 @@ def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _corpus(text: str) -> Any:
     return text if text in Corpus.registry else {"corpus": "text", "path": text}
+
+
+def _stages(values: dict[str, Any]) -> list[Stage]:
+    """Removes the stages' options from ``values``; the stages that were named or given an option."""
+    named = list(values.pop("stages", ()))
+    for name in named:
+        Stage.registry[name]  # one that does not exist raises
+    stages = []
+    for cls in Stage.registry.classes():
+        prefix = f"{cls.name}_"
+        chosen = {name: values.pop(prefix + name) for name in cls.model_fields if prefix + name in values}
+        if chosen or cls.name in named:
+            stages += [cls.model_validate(chosen)] * max(1, named.count(cls.name))
+    return stages
 
 
 def _component(part: str, base: type[Component], values: dict[str, Any]) -> dict[str, Any]:

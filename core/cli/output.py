@@ -104,7 +104,9 @@ def method_table() -> Table:
         table.add_column(column)
     for cls in Method.registry.classes():
         parameters = ", ".join(f"{name}={info.default}" for name, info in cls.model_fields.items())
-        table.add_row(cls.name, cls.title, ", ".join(cls.needs) or "–", cls.group, parameters or "–", cls.reference)
+        table.add_row(
+            cls.name, cls.title, ", ".join(cls.needs) or "–", cls.group, parameters or "–", str(cls.reference)
+        )
     return table
 
 

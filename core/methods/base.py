@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Bool, Float
 
+from core.errors import InputError
 from core.lazy import torch
 from core.patterns import Group, Pattern
+from core.reference import Reference
 from core.registry import Component, component_field
 from core.statistics import InputStatistics
 
@@ -25,6 +28,8 @@ class Pruned:
     weight: torch.Tensor
     keep: torch.Tensor
     dead_inputs: torch.Tensor | None = None
+    report: Mapping[str, float] = field(default_factory=dict)
+    """Figures to tell, by name."""
 
 
 class Method(Component):
@@ -32,13 +37,45 @@ class Method(Component):
 
     kind: ClassVar[str] = "method"
     summary: ClassVar[str]
-    reference: ClassVar[str]
+    """One paragraph a student understands."""
+    formula: ClassVar[str]
+    """LaTeX."""
+    reference: ClassVar[Reference]
     version: ClassVar[int] = 1
     """Raised whenever the results change, so that old runs are not mistaken for new ones."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """Names of the statistics that ``prune`` reads."""
     group: ClassVar[Group] = "layer"
     """The comparison group of unstructured pruning unless the user chooses one."""
+    exact: ClassVar[bool] = True
+    """False where the method meets the sparsity only roughly; the engine then checks no counts."""
+
+    def check(self, pattern: Pattern) -> None:
+        """Raises InputError, naming both, where this method cannot work with ``pattern``."""
+
+    @property
+    def updates(self) -> bool:
+        """True where surviving weights change."""
+        return False
+
+    @property
+    def whole_matrix(self) -> bool:
+        """True where the mask of a matrix follows at once from ``score``, so that a stage may choose it instead."""
+        return False
+
+    def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
+        """How important each weight is; higher survives. Raises InputError where the method has no such scores."""
+        raise InputError(f"method = {self.name} chooses its mask while it goes, so it has no scores of a whole matrix.")
+
+    def apply(
+        self, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"], stats: InputStatistics
+    ) -> Pruned:
+        """``weight`` under a mask that was chosen from ``score``."""
+        return Pruned(weight * keep, keep)
+
+    def together(self, pattern: Pattern) -> int | None:
+        """How many columns an unstructured mask is chosen in at a time, each with its exact count; None: all of them."""
+        return None
 
     @abstractmethod
     def prune(
@@ -54,6 +91,10 @@ class Method(Component):
 class ScoreMethod(Method):
     """A method that is nothing but a score: the pattern keeps the highest, survivors stay as they were."""
 
+    @property
+    def whole_matrix(self) -> bool:
+        return True
+
     @abstractmethod
     def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
         """How important each weight is; higher survives."""
@@ -65,8 +106,7 @@ class ScoreMethod(Method):
         pattern: Pattern,
         sparsity: float,
     ) -> Pruned:
-        keep: Bool[torch.Tensor, "out in"] = pattern.resolve(self.group).keep(self.score(weight, stats), sparsity)
-        return Pruned(weight * keep, keep)
+        return self.apply(weight, pattern.resolve(self.group).keep(self.score(weight, stats), sparsity), stats)
 
 
 AnyMethod = component_field(Method)

@@ -1,18 +1,115 @@
 """The column sweep of SparseGPT: prune from left to right, let the columns to the right make up for it.
 
-Source: SparseGPT (arXiv 2301.00774), algorithm 1, with its lazy updates across blocks.
+Source: SparseGPT (arXiv 2301.00774), algorithm 1, with its lazy updates across blocks and joint rounding (section 3.5).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from jaxtyping import Bool, Float
+from pydantic import BaseModel, Field
 
+from core.errors import InputError
 from core.lazy import torch
+from core.methods.base import Pruned
+from core.methods.rounding import fit_grid
+from core.registry import ADVANCED
+from core.statistics import InputStatistics
 
 Choose = Callable[[int, "torch.Tensor"], "torch.Tensor"]
 """(first column, saliency [out, columns]) -> keep [out, columns]."""
+
+
+class SweepOptions(BaseModel, frozen=True):
+    """What every user of the sweep lets the user choose."""
+
+    blocksize: int = Field(
+        128,
+        ge=1,
+        le=4096,
+        title="Block size",
+        description="Columns whose errors are passed on together; a mask chosen on the way competes within them.",
+        json_schema_extra=ADVANCED,
+    )
+    damping: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        title="Damping",
+        description="Share of the Gram matrix's mean diagonal added to it before it is inverted.",
+        json_schema_extra=ADVANCED,
+    )
+    bits: int | None = Field(
+        None,
+        ge=2,
+        le=8,
+        title="Bits",
+        description="Round the surviving weights to this many bits as the sweep goes, so that later columns make up for it; "
+        "empty: no rounding.",
+        json_schema_extra=ADVANCED,
+    )
+    bits_group: int | None = Field(
+        None,
+        ge=8,
+        title="Rounding group",
+        description="Consecutive inputs of a row that share one grid; empty: the whole row does.",
+        json_schema_extra=ADVANCED,
+    )
+    symmetric: bool = Field(
+        False,
+        title="Symmetric grid",
+        description="Grids reach as far below zero as above.",
+        json_schema_extra=ADVANCED,
+    )
+
+    def factor(self, stats: InputStatistics) -> Float[torch.Tensor, "in in"]:
+        """The inverse factor of the inputs' Gram matrix, once for all modules that share them. Raises InputError."""
+        gram = stats["gram"]
+        if not gram.isfinite().all():
+            raise InputError(
+                "The inputs hold values that are not finite; the model is broken, or its data type too small."
+            )
+        try:
+            return stats.derived(("inverse_factor", self.damping), lambda: inverse_factor(gram, self.damping))
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise InputError(
+                f"damping = {self.damping} leaves the Gram matrix singular; raise it (0.1, say) or use more calibration windows."
+            ) from error
+
+    def sweep(
+        self,
+        weight: Float[torch.Tensor, "out in"],
+        stats: InputStatistics,
+        choose: Choose,
+        span: int | None = None,
+    ) -> Pruned:
+        """The weight after the sweep; the weights of dead inputs are zeroed before it."""
+        dead = stats["gram"].diagonal() == 0
+        updated, keep = sweep(
+            weight.masked_fill(dead, 0),
+            self.factor(stats),
+            choose,
+            self.blocksize,
+            span,
+            self.bits,
+            self.bits_group,
+            self.symmetric,
+        )
+        shape = (weight.shape[0], weight.shape[1])
+        return Pruned(updated, keep, dead, {"bits_per_weight": self.packed_bits(shape)} if self.bits else {})
+
+    def block(self, span: int | None) -> int:
+        """The columns of a block as the sweep takes them."""
+        return whole(self.blocksize, span, self.bits_group)
+
+    def packed_bits(self, shape: tuple[int, int]) -> float:
+        """Bits that one weight of a [out, in] matrix takes in a packed form, with 16 bits a scale and ``bits`` a zero point."""
+        assert self.bits is not None
+        grids = shape[0] * math.ceil(shape[1] / (self.bits_group or shape[1]))
+        per_grid = 16 + (0 if self.symmetric else self.bits)
+        return self.bits + grids * per_grid / (shape[0] * shape[1])
 
 
 def inverse_factor(gram: Float[torch.Tensor, "in in"], damping: float) -> Float[torch.Tensor, "in in"]:
@@ -30,24 +127,40 @@ def inverse_factor(gram: Float[torch.Tensor, "in in"], damping: float) -> Float[
     return factor
 
 
+def whole(blocksize: int, span: int | None, bits_group: int | None) -> int:
+    """``blocksize`` made a multiple of what is decided, and of what is rounded, together: neither straddles two blocks."""
+    unit = math.lcm(span or 1, bits_group or 1)
+    return max(unit, blocksize - blocksize % unit)
+
+
+def given(keep: Bool[torch.Tensor, "out in"]) -> Choose:
+    """The choice that was made already."""
+    return lambda start, saliency: keep[:, start : start + saliency.shape[1]]
+
+
 def sweep(
     weight: Float[torch.Tensor, "out in"],
     factor: Float[torch.Tensor, "in in"],
     choose: Choose,
     blocksize: int = 128,
     span: int | None = None,
+    bits: int | None = None,
+    bits_group: int | None = None,
+    symmetric: bool = False,
 ) -> tuple[Float[torch.Tensor, "out in"], Bool[torch.Tensor, "out in"]]:
     """Prunes ``weight`` column by column; returns the updated weight and its keep mask.
 
     ``choose`` decides ``span`` columns at a time (a whole block where None) when the sweep reaches them, from the
-    saliency ``w_ij^2 / U_jj^2`` of the weights as updated so far. The error ``(w_j - q_j) / U_jj`` of each pruned weight
-    is subtracted along ``U[j, j:]``: at once inside the block, for all later columns when the block ends.
+    saliency ``w_ij^2 / U_jj^2`` of the weights as updated so far. With ``bits``, survivors are rounded to a grid fitted
+    to each row, or to each row's ``bits_group`` columns when the sweep reaches them. The error ``(w_j - q_j) / U_jj`` of
+    each weight is subtracted along ``U[j, j:]``: at once inside the block, for all later columns when the block ends.
     """
     rows = weight.T.contiguous().clone()  # one row an input: the inner loop then runs over contiguous memory
     keep = torch.ones_like(rows, dtype=torch.bool)
     columns = len(rows)
+    blocksize = whole(blocksize, span, bits_group)
     span = span or blocksize
-    blocksize = max(span, blocksize - blocksize % span)  # a decision never straddles two blocks
+    grid = fit_grid(weight, bits, symmetric) if bits else None
     for start in range(0, columns, blocksize):
         stop = min(start + blocksize, columns)
         block, block_keep, u = rows[start:stop], keep[start:stop], factor[start:stop, start:stop]
@@ -57,7 +170,14 @@ def sweep(
             if j % span == 0:
                 ahead = slice(j, j + span)
                 block_keep[ahead] = choose(start + j, (block[ahead] / pivots[ahead]).square().T).T
-            errors[j] = block[j].masked_fill(block_keep[j], 0) / pivots[j]
+            if bits and bits_group and j % bits_group == 0:
+                grid = fit_grid(block[j : j + bits_group].T, bits, symmetric)
+            target = block[j].masked_fill(~block_keep[j], 0)
+            if grid is not None:
+                target = grid.round(target)
+            errors[j] = (block[j] - target) / pivots[j]
             block[j:].addr_(u[j, j:], errors[j], alpha=-1)
+            if grid is not None:
+                block[j] = target  # to the last bit on the grid
         rows[stop:] -= factor[start:stop, stop:].T @ errors
     return (rows * keep).T.contiguous(), keep.T.contiguous()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from core.lazy import torch
 from core.methods.base import ScoreMethod
 from core.patterns import Group
+from core.reference import Reference
 from core.statistics import InputStatistics
 
 
@@ -24,7 +25,15 @@ class Magnitude(ScoreMethod):
     summary: ClassVar[str] = (
         "Prunes the weights with the smallest absolute value. Knows nothing of the inputs: the baseline every method must beat."
     )
-    reference: ClassVar[str] = "Han et al., 2015, arXiv 1506.02626"
+    formula: ClassVar[str] = r"S_{ij} = |W_{ij}|"
+    reference: ClassVar[Reference] = Reference(
+        key="han2015learning",
+        title="Learning both Weights and Connections for Efficient Neural Networks",
+        authors=("Song Han", "Jeff Pool", "John Tran", "William J. Dally"),
+        year=2015,
+        arxiv="1506.02626",
+        venue="Advances in Neural Information Processing Systems",
+    )
     group: ClassVar[Group] = "layer"
 
     def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:

@@ -1,27 +1,28 @@
-"""SparseGPT: prune and compensate."""
+"""SparseGPT: pruning with second-order updates."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 
-from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method, Pruned
-from core.methods.column_sweep import inverse_factor, sweep
+from core.methods.column_sweep import SweepOptions, given
 from core.patterns import Group, Pattern
+from core.reference import Reference
 from core.registry import ADVANCED
 from core.statistics import InputStatistics
 
 
-class SparseGPT(Method):
+class SparseGPT(SweepOptions, Method):
     """Saliency ``W_ij^2 / [U]_jj^2``, pruned from left to right, each error spread over the columns to its right.
 
-    ``U`` is the upper Cholesky factor of the damped inverse Gram matrix. An unstructured mask is chosen per block of
-    columns from the weights as already updated (the comparison group is that block); N:M when each group begins. Weights
-    on dead inputs are zeroed and reported apart from the mask.
+    ``U`` is the upper Cholesky factor of the damped inverse Gram matrix. With ``selection = block`` an unstructured mask
+    is chosen per block of columns from the weights as already updated (the comparison group is that block), N:M when each
+    group begins; with ``matrix`` the whole mask is chosen first, from the dense weights. Weights on dead inputs are
+    zeroed and reported apart from the mask.
 
     Source: Frantar and Alistarh (arXiv 2301.00774), section 3. Deviation: exact counts in each block.
     """
@@ -32,26 +33,48 @@ class SparseGPT(Method):
         "Prunes column by column and updates the remaining weights so that the layer's output changes least, "
         "using the correlations between inputs."
     )
-    reference: ClassVar[str] = "Frantar and Alistarh, 2023, arXiv 2301.00774"
+    formula: ClassVar[str] = (
+        r"S_{ij} = \frac{W_{ij}^2}{[U]_{jj}^2},\quad U^\top U = (XX^\top + \lambda I)^{-1},\quad "
+        r"W_{:,j:} \mathrel{-}= \frac{W_{:,j} - Q_{:,j}}{U_{jj}}\,U_{j,j:}"
+    )
+    reference: ClassVar[Reference] = Reference(
+        key="frantar2023sparsegpt",
+        title="SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
+        authors=("Elias Frantar", "Dan Alistarh"),
+        year=2023,
+        arxiv="2301.00774",
+        venue="International Conference on Machine Learning",
+    )
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
     group: ClassVar[Group] = "layer"
 
-    blocksize: int = Field(
-        128,
-        ge=1,
-        le=4096,
-        title="Block size",
-        description="Columns whose mask is chosen together.",
+    selection: Literal["block", "matrix"] = Field(
+        "block",
+        title="Mask selection",
+        description="block: from the weights as updated when the sweep reaches their block; matrix: all at once, from the dense "
+        "weights.",
         json_schema_extra=ADVANCED,
     )
-    damping: float = Field(
-        0.01,
-        gt=0,
-        le=1,
-        title="Damping",
-        description="Share of the Gram matrix's mean diagonal added to it before it is inverted.",
-        json_schema_extra=ADVANCED,
-    )
+
+    @property
+    def whole_matrix(self) -> bool:
+        return self.selection == "matrix"
+
+    @property
+    def updates(self) -> bool:
+        return True
+
+    def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
+        alive = stats["gram"].diagonal() != 0
+        return (weight * alive / self.factor(stats).diagonal()).square()
+
+    def apply(
+        self, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"], stats: InputStatistics
+    ) -> Pruned:
+        return self.sweep(weight, stats, given(keep))
+
+    def together(self, pattern: Pattern) -> int | None:
+        return None if self.whole_matrix else self.block(pattern.span)
 
     def prune(
         self,
@@ -60,23 +83,7 @@ class SparseGPT(Method):
         pattern: Pattern,
         sparsity: float,
     ) -> Pruned:
-        gram, pattern = stats["gram"], pattern.resolve(self.group)
-        if not gram.isfinite().all():
-            raise InputError(
-                "The inputs hold values that are not finite; the model is broken, or its data type too small."
-            )
-        dead = gram.diagonal() == 0
-        try:
-            factor = stats.derived(("inverse_factor", self.damping), lambda: inverse_factor(gram, self.damping))
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise InputError(
-                f"damping = {self.damping} leaves the Gram matrix singular; raise it (0.1, say) or use more calibration windows."
-            ) from error
-        updated, keep = sweep(
-            weight.masked_fill(dead, 0),
-            factor,
-            lambda start, saliency: pattern.keep(saliency, sparsity),
-            self.blocksize,
-            pattern.span,
-        )
-        return Pruned(updated, keep, dead_inputs=dead)
+        pattern = pattern.resolve(self.group)
+        if self.whole_matrix:
+            return self.apply(weight, pattern.keep(self.score(weight, stats), sparsity), stats)
+        return self.sweep(weight, stats, lambda start, saliency: pattern.keep(saliency, sparsity), pattern.span)

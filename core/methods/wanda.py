@@ -9,7 +9,24 @@ from jaxtyping import Float
 from core.lazy import torch
 from core.methods.base import ScoreMethod
 from core.patterns import Group
+from core.reference import Reference
 from core.statistics import InputStatistics
+
+SUN = Reference(
+    key="sun2024wanda",
+    title="A Simple and Effective Pruning Approach for Large Language Models",
+    authors=("Mingjie Sun", "Zhuang Liu", "Anna Bair", "J. Zico Kolter"),
+    year=2024,
+    arxiv="2306.11695",
+    venue="International Conference on Learning Representations",
+)
+
+
+def wanda_score(
+    weight: Float[torch.Tensor, "out in"], norm: Float[torch.Tensor, " in"]
+) -> Float[torch.Tensor, "out in"]:
+    """``|W_ij| * a_j``."""
+    return weight.abs() * norm
 
 
 class Wanda(ScoreMethod):
@@ -24,9 +41,10 @@ class Wanda(ScoreMethod):
         "Prunes the weights whose magnitude times the norm of their input is smallest, row by row. "
         "Small weights on loud inputs survive; large weights on quiet inputs go."
     )
-    reference: ClassVar[str] = "Sun et al., 2023, arXiv 2306.11695"
+    formula: ClassVar[str] = r"S_{ij} = |W_{ij}| \cdot \|X_j\|_2"
+    reference: ClassVar[Reference] = SUN
     needs: ClassVar[frozenset[str]] = frozenset({"norm"})
     group: ClassVar[Group] = "output"
 
     def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
-        return weight.abs() * stats["norm"]
+        return wanda_score(weight, stats["norm"])

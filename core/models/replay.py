@@ -32,14 +32,23 @@ class Stream:
 
     def forward(self, block: Block) -> Iterator[torch.Tensor]:
         """The block's output for each batch, from the hidden states that stand before it."""
+        for args, kwargs in self.arguments(block):
+            yield unwrapped(block.layer(*args, **kwargs))
+
+    def arguments(self, block: Block) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """What the block is called with for each batch."""
         for hidden, calls in zip(self.hidden, self._calls, strict=True):
-            output = block.layer(hidden, *calls[block.index].args, **calls[block.index].kwargs)
-            yield output[0] if isinstance(output, tuple) else output
+            yield (hidden, *calls[block.index].args), calls[block.index].kwargs
 
     def propagate(self, block: Block) -> None:
         """Replaces the hidden states by the block's output."""
         for batch, output in enumerate(self.forward(block)):
             self.hidden[batch] = output
+
+
+def unwrapped(output: Any) -> torch.Tensor:
+    """The hidden states, where a module returns more beside them."""
+    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,9 +16,34 @@ import pandas as pd
 from jaxtyping import Bool
 
 from core.disk import writing
+from core.errors import NotFound
 from core.lazy import torch
 
-MASKS, WEIGHTS, MODULES, CONFIG = "masks.safetensors", "weights.safetensors", "modules.parquet", "config.json"
+MASKS, WEIGHTS, CONFIG = "masks.safetensors", "weights.safetensors", "config.json"
+MODULES, GROUPS = "modules.parquet", "groups.parquet"
+_PERMUTATION = "permutation of "
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What of a run goes to disk."""
+
+    modules: pd.DataFrame
+    groups: pd.DataFrame
+    masks: Mapping[str, torch.Tensor]
+    """Packed keep masks by module."""
+    permutations: Mapping[str, torch.Tensor]
+    """By module: the order of inputs [in] in which its N:M pattern holds, where that is not the weights' own."""
+    weights: Mapping[str, torch.Tensor]
+    """Surviving weights [kept] of updated modules, in mask order; factors under ``left_key`` and ``right_key``."""
+
+
+def left_key(module: str) -> str:
+    return f"{module} left"
+
+
+def right_key(module: str) -> str:
+    return f"{module} right"
 
 
 def pack(keep: Bool[torch.Tensor, "out in"]) -> torch.Tensor:
@@ -51,8 +77,14 @@ def write_config(folder: Path, config: dict[str, Any], name: str = CONFIG) -> No
     (folder / name).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def write_masks(folder: Path, packed: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, int]]) -> None:
-    _save(folder / MASKS, packed, {"shapes": json.dumps(shapes)})
+def write_masks(
+    folder: Path,
+    packed: Mapping[str, torch.Tensor],
+    shapes: Mapping[str, tuple[int, int]],
+    permutations: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    named = {f"{_PERMUTATION}{module}": order for module, order in (permutations or {}).items()}
+    _save(folder / MASKS, {**packed, **named}, {"shapes": json.dumps(shapes)})
 
 
 def read_masks(folder: Path) -> dict[str, torch.Tensor]:
@@ -61,18 +93,33 @@ def read_masks(folder: Path) -> dict[str, torch.Tensor]:
 
     with safe_open(folder / MASKS, framework="pt") as file:
         shapes = json.loads(file.metadata()["shapes"])
-        return {name: unpack(file.get_tensor(name), tuple(shapes[name])) for name in file.keys()}  # noqa: SIM118
+        names = [name for name in file.keys() if not name.startswith(_PERMUTATION)]  # noqa: SIM118
+        return {name: unpack(file.get_tensor(name), tuple(shapes[name])) for name in names}
 
 
 def read_mask(folder: Path, module: str) -> Bool[torch.Tensor, "out in"]:
+    """A module's keep mask. Raises NotFound where it has none, having been replaced by factors."""
     from safetensors import safe_open
 
     with safe_open(folder / MASKS, framework="pt") as file:
+        if module not in file.keys():  # noqa: SIM118
+            raise NotFound(
+                f"module = {module!r} has no mask in this run; it was replaced by factors, or does not exist."
+            )
         return unpack(file.get_tensor(module), tuple(json.loads(file.metadata()["shapes"])[module]))
 
 
+def read_permutations(folder: Path) -> dict[str, torch.Tensor]:
+    """By module: the order of inputs in which its N:M pattern holds; modules in their own order are not named."""
+    from safetensors import safe_open
+
+    with safe_open(folder / MASKS, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(_PERMUTATION)]  # noqa: SIM118
+        return {name.removeprefix(_PERMUTATION): file.get_tensor(name).long() for name in names}
+
+
 def write_weights(folder: Path, survivors: Mapping[str, torch.Tensor]) -> int:
-    """Writes the surviving weights [kept] of updated modules, in mask order; returns their bytes."""
+    """Writes survivors and factors; returns their bytes."""
     _save(folder / WEIGHTS, survivors, {})
     return (folder / WEIGHTS).stat().st_size
 
@@ -95,3 +142,12 @@ def write_modules(folder: Path, modules: pd.DataFrame) -> None:
 
 def read_modules(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / MODULES)
+
+
+def write_groups(folder: Path, groups: pd.DataFrame) -> None:
+    groups.to_parquet(folder / GROUPS)
+
+
+def read_groups(folder: Path) -> pd.DataFrame:
+    """The parts of blocks that stages refined, one row each; empty where none did."""
+    return pd.read_parquet(folder / GROUPS) if (folder / GROUPS).is_file() else pd.DataFrame()

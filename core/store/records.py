@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from core.config import Identity, RunConfig
 from core.evaluation.result import Perplexity
+from core.numbers import Figure
 
 Status = Literal["queued", "running", "finished", "failed", "cancelled", "interrupted"]
 ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
@@ -27,6 +28,12 @@ class RunResult(BaseModel, frozen=True):
     """Of the prunable modules, in the model's data type."""
     bitmask_bytes: int
     """The same with only the survivors stored, and one bit a weight for the mask."""
+    parameters_after: int | None = None
+    """Weights that prunable modules have in the end; fewer than ``parameters`` where some became factors."""
+    packed_bytes: int | None = None
+    """Where survivors were rounded to a grid of few bits: with these bits, scales and zero points, and the mask."""
+    figures: dict[str, Figure] = {}
+    """What the stages did to the model as a whole, by name."""
     evaluated_on: str
     calibrated_on: str
     prune_seconds: float

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +14,11 @@ from sqlalchemy.orm import selectinload, sessionmaker
 
 from core.config import Identity, RunConfig
 from core.errors import NotFound
-from core.events import Event, ModulePruned, PhaseStarted, Progress, event_from_json
+from core.events import Event, PhaseStarted, Progress, Working, event_from_json
 from core.lazy import torch
 from core.settings import Settings, settings
 from core.store import artifacts, liveness
+from core.store.artifacts import Artifacts
 from core.store.database import open_database
 from core.store.records import ACTIVE, Attempt, Run, RunResult, Status
 from core.store.tables import AttemptRow, EventRow, FactRow, RunRow
@@ -197,10 +197,12 @@ class Store:
             change: dict[str, Any] = {"heartbeat_at": time.time()}
             if isinstance(event, Progress):
                 change["phase_done"] = event.done
+            elif isinstance(event, Working):
+                change["message"] = event.text
             elif isinstance(event, PhaseStarted):
-                change |= {"phase": event.phase, "phase_done": 0, "phase_total": event.total}
+                change |= {"phase": event.phase, "phase_done": 0, "phase_total": event.total, "message": ""}
             changed = session.execute(update(AttemptRow).where(AttemptRow.id == attempt_id).values(**change))
-            if changed.rowcount and not isinstance(event, Progress):  # type: ignore[attr-defined]
+            if changed.rowcount and not isinstance(event, Progress | Working):  # type: ignore[attr-defined]
                 session.add(EventRow(attempt_id=attempt_id, time=time.time(), payload=event.model_dump(mode="json")))
 
     def events(self, attempt_id: int) -> list[tuple[float, Event]]:
@@ -214,27 +216,19 @@ class Store:
     def folder(self, run_id: str) -> Path:
         return self._folder / run_id
 
-    def finish(
-        self,
-        attempt_id: int,
-        result: RunResult,
-        modules: pd.DataFrame,
-        masks: Mapping[str, torch.Tensor],
-        survivors: Mapping[str, torch.Tensor],
-    ) -> None:
-        """Writes a run's artifacts, then its result: a run with a result always has its artifacts.
-
-        ``masks``: packed keep masks by module; ``survivors``: surviving weights of the modules that were updated.
-        """
+    def finish(self, attempt_id: int, result: RunResult, kept: Artifacts) -> None:
+        """Writes a run's artifacts, then its result: a run with a result always has its artifacts."""
         attempt = self.attempt(attempt_id)
         run = self.run(attempt.run_id)
-        shapes = {row.module: (row.rows, row.columns) for row in modules.itertuples()}
-        size = sum(tensor.numel() * tensor.element_size() for tensor in survivors.values())
+        shapes = {row.module: (row.rows, row.columns) for row in kept.modules.itertuples()}
+        size = sum(tensor.numel() * tensor.element_size() for tensor in kept.weights.values())
         with artifacts.new_folder(self.folder(run.id), "PRUNESCOPE_HOME") as folder:
             artifacts.write_config(folder, run.config.model_dump(mode="json"))
-            artifacts.write_masks(folder, masks, shapes)
-            artifacts.write_modules(folder, modules)
-            written = artifacts.write_weights(folder, survivors) if survivors and self._room_for(size) else 0
+            artifacts.write_masks(folder, kept.masks, shapes, kept.permutations)
+            artifacts.write_modules(folder, kept.modules)
+            if len(kept.groups):
+                artifacts.write_groups(folder, kept.groups)
+            written = artifacts.write_weights(folder, kept.weights) if kept.weights and self._room_for(size) else 0
         with self._sessions.begin() as session:
             changed = session.execute(
                 update(RunRow)
@@ -284,11 +278,20 @@ class Store:
         """A finished run's keep masks by module name."""
         return artifacts.read_masks(self.folder(run_id))
 
+    def groups(self, run_id: str) -> pd.DataFrame:
+        """The parts of blocks that stages refined, one row each."""
+        return artifacts.read_groups(self.folder(run_id))
+
+    def permutations(self, run_id: str) -> dict[str, torch.Tensor]:
+        """By module: the order of inputs in which its N:M pattern holds, where that is not the weights' own."""
+        return artifacts.read_permutations(self.folder(run_id))
+
     def mask(self, run_id: str, module: str) -> torch.Tensor:
+        """A module's keep mask. Raises NotFound where it was replaced by factors."""
         return artifacts.read_mask(self.folder(run_id), module)
 
     def survivors(self, run_id: str) -> dict[str, torch.Tensor] | None:
-        """Surviving weights of the updated modules, or None where they were not kept."""
+        """Survivors of updated modules and factors, or None where they were not kept."""
         return artifacts.read_weights(self.folder(run_id)) if self.run(run_id).weights_bytes else None
 
     # Facts ------------------------------------------------------------------------------------------------------
@@ -301,29 +304,6 @@ class Store:
     def remember(self, key: str, value: dict[str, Any]) -> None:
         with self._sessions.begin() as session:
             session.merge(FactRow(key=key, value=value, created_at=time.time()))
-
-
-def module_table(events: list[ModulePruned]) -> pd.DataFrame:
-    """The events of pruned modules as a table, one row a module, in the order in which they were pruned."""
-    return pd.DataFrame(
-        {
-            "module": event.module,
-            "block": event.block,
-            "label": event.label,
-            "rows": event.shape[0],
-            "columns": event.shape[1],
-            "parameters": event.parameters,
-            "target": event.target,
-            "pruned": event.pruned,
-            "sparsity": event.sparsity,
-            "dead_inputs": event.dead_inputs,
-            "error": event.error,
-            "error_basis": event.error_basis,
-            "updated": event.updated,
-            "seconds": event.seconds,
-        }
-        for event in events
-    )
 
 
 def _attempt(row: AttemptRow) -> Attempt:

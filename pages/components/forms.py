@@ -39,11 +39,40 @@ def component(base: type[Component], key: str, label: str, default: str, help: s
         bind="query-params",
         help=help,
     )
-    cls = classes[name]
+    _explained(classes[name])
+    return {base.kind: name, **fields(classes[name], f"{key}_{name}")}
+
+
+def components(base: type[Component], key: str, label: str, help: str | None = None) -> list[dict[str, Any]]:
+    """Any number of the registered components of ``base``, each with its summary and fields; their JSON forms."""
+    classes = {cls.name: cls for cls in sorted(base.registry.classes(), key=lambda cls: getattr(cls, "order", 0))}
+    chosen = st.multiselect(
+        label,
+        list(classes),
+        format_func=lambda name: classes[name].title,
+        key=key,
+        bind="query-params",
+        help=help,
+        placeholder="None",
+    )
+    values = []
+    for name in (name for name in classes if name in chosen):
+        with st.container(border=True):
+            st.markdown(f"**{classes[name].title}**")
+            _explained(classes[name])
+            values.append({base.kind: name, **fields(classes[name], f"{key}_{name}")})
+    return values
+
+
+def _explained(cls: type[Component]) -> None:
+    """What a component does, with its formula, its paper and how to cite it, where it says so."""
     if summary := getattr(cls, "summary", None):
-        reference = getattr(cls, "reference", None)
-        st.caption(summary + (f" *{reference}*" if reference else ""))
-    return {base.kind: name, **fields(cls, f"{key}_{name}")}
+        st.caption(summary)
+    if reference := getattr(cls, "reference", None):
+        with st.popover("Formula and paper", icon=":material/function:"):
+            st.latex(getattr(cls, "formula", ""))
+            st.markdown(f"[{reference.title}]({reference.link}), {reference}")
+            st.code(reference.bibtex, language="bibtex", wrap_lines=True)
 
 
 def _widget(info: FieldInfo, key: str, name: str) -> Any:

@@ -17,6 +17,7 @@ from core.methods import Method
 from core.models.sources import ModelSource
 from core.patterns import Pattern
 from core.profile import ModelProfile
+from core.stages import Stage
 from core.store import Run
 from pages.components import cache, forms, state, text
 
@@ -36,6 +37,9 @@ def form() -> RunConfig | None:
     values["pattern"] = forms.component(Pattern, "pattern", "Pattern", "unstructured", help=_NM_HELP)
     values["sparsity"] = _sparsity(values["pattern"])
     values["allocation"] = forms.component(Allocation, "allocation", "Layer-wise allocation", "uniform")
+    values["stages"] = forms.components(
+        Stage, "stage", "Stages", help="Steps beside the method; they run in the order in which they are listed."
+    )
     st.subheader("Text", divider="gray")
     with st.expander("Calibration: the text that guides the pruning"):
         values["calibration"] = _text(Calibration, "calibration")
@@ -43,7 +47,7 @@ def form() -> RunConfig | None:
         values["evaluation"] = _text(Evaluation, "evaluation")
     try:
         return RunConfig.model_validate(values)
-    except ValidationError as error:
+    except (ValidationError, InputError) as error:
         st.error(explain(error), icon=":material/error:")
         return None
 

@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from core.estimate import stored_speed
-from core.events import BlockFinished, Event, Message, ModulePruned, PhaseStarted
+from core.events import BlockFinished, Event, GroupRefined, Message, ModuleEvent, ModuleRefined, PhaseStarted
+from core.figures import module_table
 from core.models.profiles import stored_profile
 from core.store import Attempt, Run
-from core.store.store import module_table
 from pages.components import cache, plan, plot, text
 from pages.components.charts.grid import ERROR, module_grid
 
@@ -39,7 +39,7 @@ def live(run_id: str) -> None:
         disabled=attempt.cancel_requested,
         icon=":material/stop:",
     )
-    _grid(run, [event for _, event in events if isinstance(event, ModulePruned)])
+    _grid(run, {event.module: event for _, event in events if isinstance(event, ModuleEvent)})
     with st.expander("Log"):
         st.code("\n".join(_log(events)) or "Nothing yet.", language=None)
 
@@ -57,7 +57,12 @@ def _phase(run: Run, attempt: Attempt) -> None:
     known = f"{attempt.phase_done} of {attempt.phase_total}" if attempt.phase_total else "…"
     st.progress(attempt.phase_done / attempt.phase_total if attempt.phase_total else 0.0, f"{phase}: {known}")
     remaining = _remaining(run, attempt, elapsed)
-    st.caption(f"{text.seconds(elapsed)} elapsed" + (f" · about {text.seconds(remaining)} left" if remaining else ""))
+    parts = [
+        f"{text.seconds(elapsed)} elapsed",
+        f"about {text.seconds(remaining)} left" if remaining else "",
+        attempt.message,
+    ]
+    st.caption(" · ".join(filter(None, parts)))
 
 
 def _remaining(run: Run, attempt: Attempt, elapsed: float) -> float | None:
@@ -79,11 +84,11 @@ def _remaining(run: Run, attempt: Attempt, elapsed: float) -> float | None:
     return now * left + later
 
 
-def _grid(run: Run, done: list[ModulePruned]) -> None:
+def _grid(run: Run, done: dict[str, ModuleEvent]) -> None:
     profile = stored_profile(run.config.model, cache.store())
     if profile is None:
         return
-    table = module_table(done) if done else pd.DataFrame(columns=["block", "label", "error", "module"])
+    table = module_table(list(done.values())) if done else pd.DataFrame(columns=["block", "label", "error", "module"])
     plot.show(
         module_grid(table, ERROR, profile.blocks, profile.labels),
         "live_grid",
@@ -100,7 +105,12 @@ def _log(events: list[tuple[float, Event]]) -> list[str]:
                 words = event.phase
             case Message():
                 words = event.text
-            case ModulePruned():
+            case ModuleRefined():
+                words = f"{event.module}: {event.stage}, {event.sparsity:.2%} pruned, error {event.error:.3g}"
+            case GroupRefined():
+                figures = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in event.report.items())
+                words = f"block {event.block} {event.group}: {event.stage}, {figures}"
+            case ModuleEvent():
                 words = f"{event.module}: {event.sparsity:.2%} pruned, error {event.error:.3g}, {event.seconds:.2f} s"
             case BlockFinished():
                 words = f"block {event.block} done in {event.seconds:.2f} s"

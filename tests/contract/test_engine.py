@@ -26,13 +26,23 @@ PATTERNS = {
 }
 SPARSITY = 0.37  # divides nothing
 
+
+def supported(method: Method, pattern) -> bool:
+    try:
+        method.check(pattern)
+    except InputError:
+        return False
+    return True
+
+
 # Every method with the two usual patterns on every family; every pattern on a family of Linear and one of Conv1D.
 CASES = [
     (family, method, pattern)
     for family in FAMILIES
     for method in METHODS
     for pattern in PATTERNS
-    if family in ("llama", "gpt2") or (pattern in ("auto", "2:4") and method in Method.registry)
+    if (family in ("llama", "gpt2") or (pattern in ("auto", "2:4") and method in Method.registry))
+    and supported(METHODS[method], PATTERNS[pattern])
 ]
 
 
@@ -85,11 +95,12 @@ def test_masks_are_exact_and_the_weights_obey_them(tiny_model, tokens, family, m
     assert [event.module for event in modules] == list(dense)
     sparsity = SPARSITY if pattern.sparsity is None else pattern.sparsity
     for event in modules:
-        for groups in groups_of(event.keep, method, pattern):
+        for groups in groups_of(event.keep, method, pattern) if method.exact else []:
             assert (groups.sum(dim=1) == int(groups.shape[1] * sparsity)).all()
         assert event.keep.shape == dense[event.module].shape == event.shape
         assert (pruned[event.module][~event.keep] == 0).all()
         assert (event.pruned, event.target) == (int((~event.keep).sum()), pytest.approx(sparsity))
+        assert method.exact or event.sparsity == pytest.approx(sparsity, abs=0.02)
         assert 0 < event.error < 1
         survivors = pruned[event.module][event.keep], dense[event.module][event.keep]
         assert event.updated == (not torch.equal(*survivors))

@@ -63,7 +63,16 @@ def test_json_round_trip(config):
 
 def test_json_says_what_it_means():
     dumped = json.loads(CONFIGS[1].model_dump_json())
-    assert dumped["method"] == {"method": "sparsegpt", "blocksize": 64, "damping": 0.1}
+    assert dumped["method"] == {
+        "method": "sparsegpt",
+        "blocksize": 64,
+        "damping": 0.1,
+        "bits": None,
+        "bits_group": None,
+        "symmetric": False,
+        "selection": "block",
+    }
+    assert dumped["stages"] == []
     assert dumped["pattern"] == {"pattern": "nm", "n": 1, "m": 4}
     assert dumped["sparsity"] == 0.75
     assert dumped["model"] == {"source": "embedded", "dtype": "auto", "device": "auto"}
@@ -94,6 +103,11 @@ CHANGES = {
     "method": "magnitude",
     "method.blocksize": 64,
     "method.damping": 0.02,
+    "method.bits": 4,
+    "method.bits_group": 32,
+    "method.symmetric": True,
+    "method.selection": "matrix",
+    "stages": [{"stage": "barber"}],
     "pattern": {"pattern": "nm"},
     "pattern.group": "input",
     "sparsity": 0.6,
@@ -150,10 +164,14 @@ def test_the_id_is_the_hash_of_config_and_identity():
     config = (
         '{"allocation":{"allocation":"uniform"},"calibration":{"batch_size":4,"corpus":{"corpus":"embedded"},"seed":0,'
         '"seqlen":256,"windows":16},"evaluation":{"batch_size":4,"corpus":{"corpus":"embedded"},"seqlen":256,"windows":40},'
-        '"method":{"blocksize":64,"damping":0.1,"method":"sparsegpt"},"model":{"device":"auto","dtype":"auto",'
-        '"source":"embedded"},"pattern":{"m":4,"n":1,"pattern":"nm"},"sparsity":0.75}'
+        '"method":{"bits":null,"bits_group":null,"blocksize":64,"damping":0.1,"method":"sparsegpt","selection":"block",'
+        '"symmetric":false},"model":{"device":"auto","dtype":"auto","source":"embedded"},'
+        '"pattern":{"m":4,"n":1,"pattern":"nm"},"sparsity":0.75,"stages":[]}'
     )
-    identity = '{"model_revision":"r1","calibration_fingerprint":"c1","evaluation_fingerprint":"e1","method_version":1}'
+    identity = (
+        '{"model_revision":"r1","calibration_fingerprint":"c1","evaluation_fingerprint":"e1","method_version":1,'
+        '"stage_versions":[]}'
+    )
     assert CONFIGS[1].canonical() == config
     assert IDENTITY.run_id(CONFIGS[1]) == hashlib.sha256((config + identity).encode()).hexdigest()[:16]
 

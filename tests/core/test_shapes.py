@@ -10,6 +10,7 @@ from core.data.windows import evaluation_windows
 from core.engine import prune_model, reconstruction_error
 from core.evaluation.perplexity import window_losses
 from core.methods.column_sweep import inverse_factor
+from core.methods.ria import RIA
 from core.methods.wanda import Wanda
 from core.models.structure import write_weight
 from core.patterns import Unstructured
@@ -42,4 +43,4 @@ def test_a_wrong_shape_is_refused_where_a_generator_takes_it(tiny_model):
 
 def test_a_result_of_the_wrong_shape_is_refused():
     with pytest.raises(TypeCheckError, match="return value"):
-        Wanda().score(torch.ones(3, 4), InputStatistics({"norm": torch.ones(2, 3, 4)}))
+        RIA().score(torch.ones(3, 4), InputStatistics({"norm": torch.ones(2, 3, 4)}))

@@ -14,7 +14,7 @@ from core.estimate import known_speed
 from core.evaluation.result import perplexity
 from core.profile import ModelProfile, ModuleInfo
 from core.store import Run, RunResult, Store
-from core.store.artifacts import pack
+from core.store.artifacts import Artifacts, pack
 
 APP = Path(__file__).parents[2] / "app.py"
 LABELS = ["self_attn.q_proj", "mlp.down_proj"]
@@ -81,7 +81,8 @@ def add_run(store: Store, config: RunConfig | None = None) -> Run:
         warnings=("A warning that must be seen.",),
     )
     table = pd.DataFrame(rows)
-    store.finish(attempt.id, result, table, {str(row["module"]): pack(keep) for row in rows}, {})
+    masks = {str(row["module"]): pack(keep) for row in rows}
+    store.finish(attempt.id, result, Artifacts(table, pd.DataFrame(), masks, {}, {}))
     return store.run(attempt.run_id)
 
 

@@ -21,11 +21,11 @@ from core.config import Identity, RunConfig
 from core.errors import InputError, NotFound
 from core.evaluation.result import Perplexity, perplexity
 from core.events import BlockStarted, Event, Message, ModulePruned, PhaseStarted, Progress
+from core.figures import module_table
 from core.settings import Settings
 from core.store import RunResult, Store, artifacts, liveness
-from core.store.artifacts import pack
+from core.store.artifacts import Artifacts, pack
 from core.store.database import open_database
-from core.store.store import module_table
 from core.store.tables import Base
 from tests.runs.peer import Peer
 
@@ -86,7 +86,7 @@ def finish(
     masks = keeps()
     modules = module_table([pruned_module(name, keep) for name, keep in masks.items()])
     packed = {name: pack(keep) for name, keep in masks.items()}
-    store.finish(attempt.id, result_of(value), modules, packed, {} if survivors is None else survivors)
+    store.finish(attempt.id, result_of(value), Artifacts(modules, pd.DataFrame(), packed, {}, survivors or {}))
     return attempt.run_id
 
 
@@ -231,7 +231,9 @@ def test_a_broken_models_perplexity_is_kept(store: Store, value: float) -> None:
     store.start(attempt.id)
     keep = torch.ones(1, 1, dtype=torch.bool)
     modules = module_table([pruned_module("m", keep, updated=False)])
-    store.finish(attempt.id, result_of(perplexity=broken), modules, {"m": pack(keep)}, {})
+    store.finish(
+        attempt.id, result_of(perplexity=broken), Artifacts(modules, pd.DataFrame(), {"m": pack(keep)}, {}, {})
+    )
     stored = store.runs()[0].result
     assert stored is not None
     assert repr(stored.perplexity) == repr(broken)  # nan is not nan

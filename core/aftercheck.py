@@ -1,0 +1,50 @@
+"""What must hold of every pruned matrix; a method, pattern or stage that breaks it is told by name."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+
+from core.errors import InputError
+from core.lazy import torch
+from core.methods.base import Method
+from core.patterns import NM, Pattern
+from core.stages.base import permuted
+
+
+class BrokenPromise(InputError):
+    """A method, pattern or stage returned what it must not."""
+
+
+def check_mask(
+    module: str,
+    keep: Bool[torch.Tensor, "out in"],
+    method: Method,
+    pattern: Pattern,
+    sparsity: float,
+    permutation: torch.Tensor | None,
+) -> None:
+    """Raises BrokenPromise where the counts are not exact in every comparison group, or N:M does not hold."""
+    if not method.exact:
+        return
+    in_order = permuted(keep, permutation)
+    for part in in_order.split(method.together(pattern) or keep.shape[1], dim=1):
+        if broken := pattern.violation(part, sparsity):
+            raise BrokenPromise(f"{module}: method = {method.name} with pattern = {pattern.label} failed: {broken}.")
+
+
+def check_weight(
+    module: str, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"], by: str
+) -> None:
+    """Raises BrokenPromise where a pruned weight is not zero, or a weight is NaN or infinite."""
+    if not weight.isfinite().all():
+        raise BrokenPromise(f"{module}: {by} returned weights that are not finite (NaN or infinite).")
+    if (left := int(weight.masked_fill(keep, 0).count_nonzero())) > 0:
+        raise BrokenPromise(f"{module}: {by} left {left} weights that its mask prunes.")
+
+
+def check_refined(
+    module: str, keep: Bool[torch.Tensor, "out in"], pattern: Pattern, permutation: torch.Tensor | None, by: str
+) -> None:
+    """Raises BrokenPromise where a refined mask breaks N:M (its counts are the stage's to keep, group by group)."""
+    if isinstance(pattern, NM) and (broken := pattern.violation(permuted(keep, permutation), pattern.sparsity)):
+        raise BrokenPromise(f"{module}: {by} broke pattern = {pattern.label}: {broken}.")

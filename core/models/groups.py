@@ -1,0 +1,106 @@
+"""The parts of a decoder block that are refined together, and their losses and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from core.models.replay import Stream, unwrapped
+from core.models.structure import Block
+
+
+@dataclass(frozen=True)
+class SubBlock:
+    """``part`` of ``block`` with the modules below it, by full name; its loss is taken at the part's output."""
+
+    block: Block
+    name: str
+    part: nn.Module
+    modules: dict[str, nn.Module]
+
+    def run(self, weights: Mapping[str, torch.Tensor], call: Call) -> torch.Tensor:
+        """The part's output with these weights [out, in] in the place of its own; gradients flow back to them."""
+        paths = {id(module): path for path, module in self.part.named_modules()}
+        parameters = {}
+        for name, module in self.modules.items():
+            weight = weights[name].to(module.weight.dtype)  # type: ignore[arg-type]
+            parameters[f"{paths[id(module)]}.weight"] = weight.T if isinstance(module, Conv1D) else weight
+        return unwrapped(torch.func.functional_call(self.part, parameters, call.args, call.kwargs))
+
+
+def sub_blocks(block: Block) -> list[SubBlock]:
+    """The direct children of a block that hold prunable modules; those that sit directly in it form one more, last."""
+    parts: list[SubBlock] = []
+    direct = dict(block.modules)
+    for name, child in block.layer.named_children():
+        inside = {full: module for full, module in block.modules.items() if full.startswith(f"{block.name}.{name}.")}
+        if inside:
+            parts.append(SubBlock(block, name, child, inside))
+            for full in inside:
+                del direct[full]
+    if direct:
+        parts.append(SubBlock(block, "block", block.layer, direct))
+    return parts
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one forward, and the output of the part as it then was."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: torch.Tensor
+
+
+class SubBlockRun:
+    """A sub-block on the stream: what it is called with for each batch, once, and what it makes of it."""
+
+    def __init__(self, sub_block: SubBlock, stream: Stream, dense: Mapping[str, torch.Tensor]) -> None:
+        """``dense``: the dense weights [out, in] of the sub-block's modules by full name."""
+        self._sub_block, self._dense = sub_block, dense
+        self._calls = _calls(sub_block, stream)
+        self._targets: list[torch.Tensor] = []
+
+    def gradients(self) -> Iterator[tuple[float, dict[str, torch.Tensor]]]:
+        """For each batch the loss ``mean((dense(x) - pruned(x))^2)`` and its gradient [out, in] in the dense weights."""
+        for call in self._calls:
+            with torch.enable_grad():
+                leaves = {name: weight.detach().requires_grad_() for name, weight in self._dense.items()}
+                output = self._sub_block.run(leaves, call).float()
+                loss = (output - call.output.float()).square().mean()
+                gradients = torch.autograd.grad(loss, list(leaves.values()))
+            self._targets.append(output.detach())
+            yield float(loss), dict(zip(leaves, gradients, strict=True))
+
+    def losses(self, weights: Mapping[str, torch.Tensor]) -> Iterator[float]:
+        """The loss for each batch with these weights; after ``gradients``."""
+        for call, target in zip(self._calls, self._targets, strict=True):
+            yield float((target - self._sub_block.run(weights, call).float()).square().mean())
+
+
+def _calls(sub_block: SubBlock, stream: Stream) -> list[Call]:
+    calls: list[Call] = []
+    block = sub_block.block
+    with torch.no_grad(), _watched(sub_block.part, calls):
+        for batch, _ in enumerate(stream.forward(block)):
+            if len(calls) != batch + 1:
+                raise RuntimeError(f"{block.name}.{sub_block.name} does not run once in every forward of its block.")
+    return calls
+
+
+@contextmanager
+def _watched(part: nn.Module, calls: list[Call]) -> Iterator[None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        calls.append(Call(args, kwargs, unwrapped(output)))
+
+    handle = part.register_forward_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

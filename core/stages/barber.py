@@ -1,0 +1,217 @@
+"""LLM-Barber: rebuilding a mask by what each weight means to its block's output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, Literal
+
+from jaxtyping import Bool, Float
+from pydantic import Field
+
+from core.errors import InputError
+from core.lazy import torch
+from core.methods.base import Method, Pruned
+from core.patterns import NM, Pattern
+from core.reference import Reference
+from core.stages.base import BlockStage, Group, Refined, permuted
+
+Granularity = Literal["block", "layer", "output1", "input1"]
+
+
+def swap(
+    metric: Float[torch.Tensor, "groups size"], keep: Bool[torch.Tensor, "groups size"], threshold: float
+) -> tuple[Bool[torch.Tensor, "groups size"], Bool[torch.Tensor, "groups size"]]:
+    """(grown, cut) in each comparison group (row).
+
+    The highest pruned weight is paired with the lowest kept one, and so on; pairs in which the pruned one is higher are
+    mismatched, and the first ``int(threshold * mismatched)`` are exchanged.
+    """
+    pruned, grow_order = metric.masked_fill(keep, -torch.inf).sort(dim=1, descending=True, stable=True)
+    kept, cut_order = metric.masked_fill(~keep, torch.inf).sort(dim=1, stable=True)
+    mismatched = (pruned > kept).sum(dim=1, keepdim=True)
+    swaps = (mismatched.double() * threshold).long()
+    first = torch.arange(metric.shape[1], device=metric.device) < swaps
+    none = torch.zeros_like(keep)
+    return none.scatter(1, grow_order, first), none.scatter(1, cut_order, first)
+
+
+def swap_within(
+    metric: Float[torch.Tensor, "groups m"],
+    keep: Bool[torch.Tensor, "groups m"],
+    wanted: Bool[torch.Tensor, "groups m"],
+) -> Bool[torch.Tensor, "groups m"]:
+    """The keep mask of N:M groups in which ``wanted`` weights grow, highest first, as long as each exceeds the kept one
+    it displaces, lowest first."""
+    candidates, grow_order = metric.masked_fill(~wanted, -torch.inf).sort(dim=1, descending=True, stable=True)
+    kept, cut_order = metric.masked_fill(~keep, torch.inf).sort(dim=1, stable=True)
+    better = candidates > kept
+    none = torch.zeros_like(keep)
+    return (keep | none.scatter(1, grow_order, better)) & ~none.scatter(1, cut_order, better)
+
+
+def rebuild(
+    metrics: Mapping[str, torch.Tensor],
+    keeps: Mapping[str, torch.Tensor],
+    granularity: Granularity,
+    threshold: float,
+    pattern: Pattern,
+    permutations: Mapping[str, torch.Tensor | None],
+) -> dict[str, torch.Tensor]:
+    """The new keep masks [out, in] by module name; each comparison group keeps its count, N:M holds where it held."""
+    grown, cut = _swaps(metrics, keeps, granularity, threshold)
+    if not isinstance(pattern, NM):
+        return {name: (keep | grown[name]) & ~cut[name] for name, keep in keeps.items()}
+    return {
+        name: _within(metrics[name], keep, grown[name], pattern.m, permutations[name]) for name, keep in keeps.items()
+    }
+
+
+def _swaps(
+    metrics: Mapping[str, torch.Tensor], keeps: Mapping[str, torch.Tensor], granularity: Granularity, threshold: float
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    if granularity == "block":
+        names = list(keeps)
+        grown, cut = swap(_joined([metrics[n] for n in names]), _joined([keeps[n] for n in names]), threshold)
+        return _parted(grown, keeps), _parted(cut, keeps)
+    both = {}
+    for name, keep in keeps.items():
+        metric = metrics[name]
+        if granularity == "layer":
+            pair = swap(metric.reshape(1, -1), keep.reshape(1, -1), threshold)
+            both[name] = (pair[0].reshape(keep.shape), pair[1].reshape(keep.shape))
+        elif granularity == "output1":
+            both[name] = swap(metric, keep, threshold)
+        else:
+            pair = swap(metric.T, keep.T, threshold)
+            both[name] = (pair[0].T, pair[1].T)
+    return {name: pair[0] for name, pair in both.items()}, {name: pair[1] for name, pair in both.items()}
+
+
+def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])[None]
+
+
+def _parted(joined: torch.Tensor, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    parts = joined[0].split([tensor.numel() for tensor in like.values()])
+    return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}
+
+
+def _within(
+    metric: torch.Tensor, keep: torch.Tensor, wanted: torch.Tensor, m: int, permutation: torch.Tensor | None
+) -> torch.Tensor:
+    in_order = [permuted(tensor, permutation).reshape(-1, m) for tensor in (metric, keep, wanted)]
+    swapped = swap_within(*in_order).reshape(keep.shape)
+    if permutation is None:
+        return swapped
+    new = torch.empty_like(keep)
+    new[:, permutation] = swapped
+    return new
+
+
+class Barber(BlockStage):
+    """After the initial mask: swaps the pruned and kept weights that a block-aware metric finds mismatched.
+
+    Per group of a block (attention, then MLP) the dense weights are run on the pruned model's own input; ``D``, the root
+    of the mean squared gradient of ``mean((dense(x) - pruned(x))^2)`` in the dense weights, one sequence at a time, says
+    what a weight means to the output. Survivors are reset to their dense values unless ``keep_reconstruction``.
+
+    Source: Su et al. (arXiv 2408.10631), section 3. Deviations: pairs are exchanged inside the comparison group, so the
+    sparsity never drifts; under N:M a swap happens only where it raises the metric; each block is refined in the pass
+    that prunes it, where the authors finish the initial pass over the whole model first.
+    """
+
+    name: ClassVar[str] = "barber"
+    title: ClassVar[str] = "LLM-Barber"
+    summary: ClassVar[str] = (
+        "Looks at the mask again, block by block: a pruned weight that matters more to the block's output than a kept one "
+        "takes its place. The gradient of the block's error says how much each weight matters. Sparsity never changes."
+    )
+    formula: ClassVar[str] = (
+        r"D = \sqrt{\tfrac1n\sum_s (\partial L_s / \partial W)^2},\quad L_s = \operatorname{mean}"
+        r"\left(f_W(x_s) - f_{\hat W}(x_s)\right)^2,\quad \text{metric } |W| \cdot D"
+    )
+    reference: ClassVar[Reference] = Reference(
+        key="su2024llmbarber",
+        title="LLM-Barber: Block-Aware Rebuilder for Sparsity Mask in One-Shot for Large Language Models",
+        authors=(
+            "Yupeng Su",
+            "Ziyi Guan",
+            "Xiaoqun Liu",
+            "Tianlai Jin",
+            "Dongkuan Wu",
+            "Graziano Chesi",
+            "Ngai Wong",
+            "Hao Yu",
+        ),
+        year=2024,
+        arxiv="2408.10631",
+    )
+    order: ClassVar[int] = 30
+
+    granularity: Granularity = Field(
+        "output1",
+        title="Granularity",
+        description="Where weights are compared: all modules of a sub-block together (block), a matrix (layer), a row (output1), "
+        "a column (input1).",
+    )
+    metric: Literal["WD", "W", "D"] = Field(
+        "WD",
+        title="Metric",
+        description="Magnitude times gradient (WD), magnitude (W) or gradient (D) of the dense weights.",
+    )
+    threshold: float = Field(
+        0.01, ge=0, le=1, title="Threshold", description="Share of the mismatched pairs that is swapped."
+    )
+    keep_reconstruction: bool = Field(
+        False,
+        title="Keep reconstruction",
+        description="Survivors keep the values an update gave them, instead of being reset to dense.",
+    )
+
+    def check(self, method: Method, pattern: Pattern) -> None:
+        if not method.exact:
+            raise InputError(
+                f"stage = {self.name} does not go with method = {method.name}, whose counts are not exact; "
+                "choose another method or leave the stage out."
+            )
+
+    def refine(
+        self, group: Group, pattern: Pattern, permutations: Mapping[str, torch.Tensor | None]
+    ) -> Iterator[str | Refined]:
+        losses: list[float] = []
+        squares = {name: torch.zeros_like(weight) for name, weight in group.dense.items()}
+        for loss, gradients in group.gradients():
+            losses.append(loss)
+            for name, gradient in gradients.items():
+                squares[name].addcmul_(gradient, gradient)
+            yield f"gradients of {group.name}, sequence {len(losses)}"
+        metrics = {
+            name: self._metric(group.dense[name], (total / len(losses)).sqrt()) for name, total in squares.items()
+        }
+        before = {name: pruned.keep for name, pruned in group.pruned.items()}
+        keeps = rebuild(metrics, before, self.granularity, self.threshold, pattern, permutations)
+        pruned = {name: self._with_mask(group.dense[name], group.pruned[name], keep) for name, keep in keeps.items()}
+        after: list[float] = []
+        for loss in group.loss({name: result.weight for name, result in pruned.items()}):
+            after.append(loss)
+            yield f"loss of {group.name}, sequence {len(after)}"
+        swapped = {name: float((keep & ~before[name]).float().mean()) for name, keep in keeps.items()}
+        total = sum(keep.numel() for keep in keeps.values())
+        yield Refined(
+            pruned,
+            {name: {"swapped": share} for name, share in swapped.items()},
+            {
+                "loss_before": sum(losses) / len(losses),
+                "loss_after": sum(after) / len(after),
+                "swapped": sum(swapped[name] * keep.numel() for name, keep in keeps.items()) / total,
+            },
+        )
+
+    def _metric(self, dense: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        return {"WD": dense.abs() * gradient, "W": dense.abs(), "D": gradient}[self.metric]
+
+    def _with_mask(self, dense: torch.Tensor, pruned: Pruned, keep: torch.Tensor) -> Pruned:
+        if not self.keep_reconstruction:
+            return Pruned(dense * keep, keep)
+        grown = keep & ~pruned.keep
+        return Pruned(torch.where(grown, dense, pruned.weight) * keep, keep, pruned.dead_inputs)

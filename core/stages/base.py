@@ -1,0 +1,133 @@
+"""What a stage is: a step that rearranges, updates, refines or replaces what a method did."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+
+from core.lazy import torch
+from core.methods.base import Method, Pruned
+from core.patterns import Pattern
+from core.reference import Reference
+from core.registry import Component, component_field
+from core.statistics import InputStatistics
+
+Report = dict[str, float]
+"""Figures a stage has to tell, by name."""
+
+
+class Stage(Component):
+    """A step after, or inside, a method's choice; its fields are its parameters. Stages run in the order of ``order``."""
+
+    kind: ClassVar[str] = "stage"
+    summary: ClassVar[str]
+    formula: ClassVar[str]
+    reference: ClassVar[Reference]
+    version: ClassVar[int] = 1
+    """Raised whenever the results change."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    order: ClassVar[int]
+
+    def check(self, method: Method, pattern: Pattern) -> None:
+        """Raises InputError, naming both sides, where this stage does not go with ``method`` or ``pattern``."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A keep mask [out, in] in the weights' own order, and the order of inputs in which the pattern holds."""
+
+    keep: torch.Tensor
+    permutation: torch.Tensor | None = None
+    """[in]: new position -> column."""
+    report: Report = field(default_factory=dict)
+
+
+class MaskStage(Stage):
+    """Chooses the mask of a matrix from its scores in the pattern's stead."""
+
+    @abstractmethod
+    def choose(
+        self, scores: Float[torch.Tensor, "out in"], pattern: Pattern, sparsity: float
+    ) -> Iterator[str | Choice]:
+        """Words about what it is doing, and at last the choice."""
+
+
+class UpdateStage(Stage):
+    """Changes the surviving weights of a matrix, whose mask stays."""
+
+    @abstractmethod
+    def update(self, dense: Float[torch.Tensor, "out in"], pruned: Pruned, stats: InputStatistics) -> Pruned:
+        """The pruned matrix with new survivors."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules of a block that are refined together, with what their own dense weights would do differently.
+
+    ``dense`` and ``pruned`` hold weights by full module name. ``gradients`` yields, for each calibration sequence, the
+    loss ``mean((dense(x) - pruned(x))^2)`` at the group's output and its gradient in the dense weights; ``loss`` yields
+    the losses alone, of the weights as they are now (they are read anew).
+    """
+
+    name: str
+    dense: Mapping[str, torch.Tensor]
+    pruned: Mapping[str, Pruned]
+    gradients: Callable[[], Iterator[tuple[float, Mapping[str, torch.Tensor]]]]
+    loss: Callable[[Mapping[str, torch.Tensor]], Iterator[float]]
+    """Of the group with these weights by module name."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What a block stage made of a group: pruned matrices and figures by full module name, and figures of the group."""
+
+    pruned: Mapping[str, Pruned]
+    modules: Mapping[str, Report]
+    report: Report
+
+
+class BlockStage(Stage):
+    """Refines the modules of a block together, group by group (attention, then MLP), before its output goes on."""
+
+    @abstractmethod
+    def refine(
+        self, group: Group, pattern: Pattern, permutations: Mapping[str, torch.Tensor | None]
+    ) -> Iterator[str | Refined]:
+        """Words about what it is doing, and at last the result."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """``left @ right`` [out, rank] @ [rank, in] in the place of a matrix, and figures about the exchange."""
+
+    left: torch.Tensor
+    right: torch.Tensor
+    report: Report
+
+
+class FactorStage(Stage):
+    """Replaces matrices by products of two thinner ones."""
+
+    @abstractmethod
+    def chooses(self, module: str, label: str) -> bool:
+        """Whether the module, by full name and name within its block, is replaced."""
+
+    @abstractmethod
+    def check_module(self, module: str, shape: tuple[int, int]) -> None:
+        """Raises InputError, naming ``module``, where a weight of ``shape`` [out, in] cannot be replaced."""
+
+    @abstractmethod
+    def factor(self, module: str, weight: Float[torch.Tensor, "out in"]) -> Factors:
+        """The product that replaces ``weight``. Raises InputError naming ``module``."""
+
+
+def permuted(mask: Bool[torch.Tensor, "out in"], permutation: torch.Tensor | None) -> Bool[torch.Tensor, "out in"]:
+    """The mask in the order of inputs in which its pattern holds."""
+    return mask if permutation is None else mask[:, permutation.to(mask.device)]
+
+
+AnyStage = component_field(Stage)
