@@ -15,7 +15,7 @@ from core.methods import AnyMethod
 from core.methods.wanda import Wanda
 from core.models.sources import AnySource, Embedded
 from core.patterns import AnyPattern, Pattern, Unstructured
-from core.stages import AnyStage, BlockStage, FactorStage, Stage
+from core.stages import AnyStage, BlockStage, FactorStage, Stage, UpdateStage
 
 DEFAULT_SPARSITY = 0.5
 _SAME = 1e-9
@@ -108,6 +108,13 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         for stage in self.stages:
             stage.check(self.method, self.pattern)
         rounding = next((part for part in (self.method, *self.stages) if getattr(part, "bits", None)), None)
+        updating = next((stage for stage in self.stages if isinstance(stage, UpdateStage)), None)
+        resetting = next((stage for stage in self.stages if isinstance(stage, BlockStage) and stage.resets), None)
+        if updating and resetting:
+            raise InputError(
+                f"stage = {resetting.name} resets the survivors to their dense values, which undoes stage = {updating.name}; "
+                "let it keep the reconstruction, or leave one of them out."
+            )
         changing = next((stage for stage in self.stages if isinstance(stage, BlockStage | FactorStage)), None)
         if rounding and changing:
             raise InputError(

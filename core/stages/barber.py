@@ -168,12 +168,19 @@ class Barber(BlockStage):
         description="Survivors keep the values an update gave them, instead of being reset to dense.",
     )
 
+    @property
+    def resets(self) -> bool:
+        return not self.keep_reconstruction
+
     def check(self, method: Method, pattern: Pattern) -> None:
         if not method.exact:
             raise InputError(
                 f"stage = {self.name} does not go with method = {method.name}, whose counts are not exact; "
                 "choose another method or leave the stage out."
             )
+
+    def flops(self, shape: tuple[int, int], tokens: int) -> float:
+        return 12.0 * shape[0] * shape[1] * tokens  # the block once more, then forward, backward (twice), forward
 
     def refine(
         self, group: Group, pattern: Pattern, permutations: Mapping[str, torch.Tensor | None]

@@ -35,6 +35,10 @@ class Stage(Component):
     def check(self, method: Method, pattern: Pattern) -> None:
         """Raises InputError, naming both sides, where this stage does not go with ``method`` or ``pattern``."""
 
+    def flops(self, shape: tuple[int, int], tokens: int) -> float:
+        """About how many operations it takes for a matrix of ``shape`` [out, in], beside collecting its statistics."""
+        return 0.0
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -92,6 +96,11 @@ class Refined:
 
 class BlockStage(Stage):
     """Refines the modules of a block together, group by group (attention, then MLP), before its output goes on."""
+
+    @property
+    def resets(self) -> bool:
+        """True where it puts dense values in the place of survivors that were updated."""
+        return False
 
     @abstractmethod
     def refine(

@@ -59,6 +59,9 @@ class LowRank(FactorStage):
     )
     force: bool = Field(False, title="Force", description="Decompose even where it saves no parameter.")
 
+    def flops(self, shape: tuple[int, int], tokens: int) -> float:
+        return 20.0 * max(shape) * min(shape) ** 2
+
     def chooses(self, module: str, label: str) -> bool:
         return any(fnmatchcase(module, glob.strip()) for glob in self.modules.split(","))
 

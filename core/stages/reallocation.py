@@ -134,6 +134,9 @@ class Reallocation(MaskStage):
                 "weights; choose mask selection 'matrix', or another method."
             )
 
+    def flops(self, shape: tuple[int, int], tokens: int) -> float:
+        return 3.0 * shape[0] * shape[1] ** 2 / (4 * int(self.lsa_parts)) if self.lsa else 0.0
+
     def choose(
         self, scores: Float[torch.Tensor, "out in"], pattern: Pattern, sparsity: float
     ) -> Iterator[str | Choice]:

@@ -23,6 +23,7 @@ def show(selection: state.Selection) -> None:
     _figures(run, run.result)
     for warning in run.result.warnings:
         st.warning(warning, icon=":material/warning:")
+    _stages(run.result)
     table = cache.modules(run)
     st.markdown("**Reconstruction error of every module**")
     grid.show(table, ERROR, selection, "result_grid", grid.error_caption(table))
@@ -49,9 +50,10 @@ def _figures(run: Run, result: RunResult) -> None:
     columns[0].metric(
         "Perplexity",
         text.perplexity(pruned.value),
-        delta=f"{text.perplexity(pruned.value - dense.value)} over dense",
+        delta=text.perplexity(pruned.value - dense.value),
         delta_color="inverse",
-        help=f"± {text.perplexity(pruned.standard_error or 0)} standard error over {pruned.windows} windows. Lower is better.",
+        help=f"± {text.perplexity(pruned.standard_error or 0)} standard error over {pruned.windows} windows. Lower is better; "
+        "the arrow says by how much it rose above the dense model's.",
     )
     columns[1].metric(
         "Dense",
@@ -75,6 +77,34 @@ def _figures(run: Run, result: RunResult) -> None:
         f"{text.seconds(result.prune_seconds)}, {text.seconds(result.seconds)} in all · "
         + " · ".join(f"{key} {value}" for key, value in result.environment.items())
     )
+
+
+def _stages(result: RunResult) -> None:
+    """What the stages did to the model as a whole, one line each."""
+    figures, lines = result.figures, []
+    if "retained_plain" in figures:
+        plain, dealt = figures["retained_plain"], figures["retained_reallocated"]
+        words = f"**Channel reallocation** retained {dealt / plain - 1:+.2%} score over the channels' own order"
+        rounds = [value for name, value in figures.items() if name.startswith("retained_lsa_")]
+        lines.append(words + (f", {rounds[-1] / plain - 1:+.2%} after LSA." if rounds else "."))
+    if "swapped" in figures:
+        lines.append(
+            f"**LLM-Barber** swapped {figures['swapped']:.3%} of the weights; the blocks' loss went from "
+            f"{figures['loss_before']:.4g} to {figures['loss_after']:.4g} on average, and fell in "
+            f"{figures['loss_lowered']:.0%} of the sub-blocks."
+        )
+    if "energy" in figures and result.parameters_after is not None:
+        lines.append(
+            f"**Low rank** kept {figures['energy']:.1%} of the energy of the matrices it replaced; the prunable modules now "
+            f"hold {result.parameters_after:,} weights, {result.parameters_after / result.parameters - 1:+.1%}."
+        )
+    if result.packed_bytes is not None:
+        lines.append(
+            f"**Rounding**: packed, the survivors, their grids and the mask take {text.size(result.packed_bytes)} "
+            f"in the place of {text.size(result.dense_bytes)}; the weights themselves are kept dequantised."
+        )
+    if lines:
+        st.markdown("\n".join(f"- {line}" for line in lines))
 
 
 def _downloads(run: Run) -> None:
