@@ -19,6 +19,7 @@ from core.models.sources import LoadedModel, ModelSource, parse_source
 from core.models.structure import decoder_blocks, read_weight, write_weight
 from core.store import Run, Store
 from core.store.artifacts import left_key, right_key
+from core.target import check_target
 from core.worker import run_attempt
 
 
@@ -140,8 +141,8 @@ def _restore(model: Any, masks: Mapping[str, Any], kept: Mapping[str, Any]) -> N
 
 def export_run(run_id: str, directory: Path, store: Store, overwrite: bool = False) -> Path:
     """Writes a finished run's pruned model as a Hugging Face folder."""
-    from core.export import check_target, save
+    from core.export import save
 
     run = store.run(run_id)
     check_target(directory, overwrite, run.config.model)
-    return save(reopen(run_id, store), run, directory, overwrite)
+    return save(reopen(run_id, store), run, store, directory, overwrite)

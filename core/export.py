@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from core.errors import InputError
-from core.models.sources import LoadedModel, LocalFolder, ModelSource
-from core.store import Run
-from core.store.artifacts import new_folder, write_config
+import torch
 
-RUN_FILE = "prunescope.json"
-
-
-def check_target(directory: Path, overwrite: bool, model: ModelSource | None = None) -> None:
-    """Raises InputError where saving to ``directory`` would overwrite something, unless told to; ``model`` itself never."""
-    if isinstance(model, LocalFolder) and directory.resolve() == model.texts_folder():
-        raise InputError(f"save = {str(directory)!r} is the model that is pruned; choose another folder.")
-    above = next(parent for parent in directory.absolute().parents if parent.exists())
-    if not above.is_dir():
-        raise InputError(f"save = {str(directory)!r} lies below {above}, which is a file; choose another folder.")
-    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
-        return
-    if not overwrite:
-        raise InputError(f"save = {str(directory)!r} exists already; choose another folder or add --overwrite.")
-    if not (directory / RUN_FILE).is_file():
-        raise InputError(
-            f"save = {str(directory)!r} holds something else than a model saved by this program, which is not overwritten; "
-            "remove it yourself, or choose another folder."
-        )
+from core.card import model_card
+from core.models.factors import ranks_of, save_factored
+from core.models.folding import fold
+from core.models.sources import LoadedModel
+from core.store import Run, Store
+from core.store.artifacts import new_folder, pack, write_config, write_masks
+from core.target import RUN_FILE, check_target
 
 
-def save(loaded: LoadedModel, run: Run, directory: Path, overwrite: bool = False) -> Path:
-    """Saves model (safetensors), tokenizer and the run's config to ``directory``, all or nothing.
+def save(loaded: LoadedModel, run: Run, store: Store, directory: Path, overwrite: bool = False) -> Path:
+    """Saves model (safetensors), tokenizer, masks, the run's config and a model card to ``directory``, all or nothing.
 
-    ``AutoModelForCausalLM.from_pretrained(directory)`` loads it. Raises InputError: folder exists, disk full.
+    ``AutoModelForCausalLM.from_pretrained(directory)`` loads it, unless modules were replaced by factors:
+    ``core.LocalFolder`` loads any. Orders of inputs are folded into ``loaded`` where that is exact. Raises InputError:
+    folder exists, disk full.
     """
     check_target(directory, overwrite, run.config.model)
+    permutations = store.permutations(run.id)
+    folded = fold(loaded.model, permutations) if permutations else {}
+    ranks = ranks_of(loaded.model)
     with new_folder(directory) as folder:
-        loaded.model.save_pretrained(folder)
+        if ranks:
+            save_factored(loaded.model, ranks, folder)
+        else:
+            loaded.model.save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
+        masks = _in_new_order(store.masks(run.id), permutations, folded)
+        kept = {name: order for name, order in permutations.items() if name not in folded}
+        shapes = {name: (mask.shape[0], mask.shape[1]) for name, mask in masks.items()}
+        write_masks(folder, {name: pack(mask) for name, mask in masks.items()}, shapes, kept)
         write_config(folder, run.config.model_dump(mode="json"), RUN_FILE)
+        (folder / "README.md").write_text(model_card(run, bool(ranks), folded, kept), encoding="utf-8")
     return directory
+
+
+def _in_new_order(
+    masks: dict[str, torch.Tensor], permutations: Mapping[str, torch.Tensor], folded: Mapping[str, list[str]]
+) -> dict[str, torch.Tensor]:
+    masks = dict(masks)
+    for name, producers in folded.items():
+        order = permutations[name]
+        masks[name] = masks[name][:, order]
+        for producer in producers:
+            masks[producer] = masks[producer][order]
+    return masks

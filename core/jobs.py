@@ -19,11 +19,11 @@ from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin
 from core.checks import check
 from core.config import RunConfig, identify
 from core.errors import InputError, NotFound
-from core.export import check_target
 from core.models.sources import Embedded, ModelSource
 from core.profile import ModelProfile
 from core.settings import Settings, settings
 from core.store import Attempt, Store
+from core.target import check_target
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Names to classes: how methods, patterns, allocations, statistics and corpora are found.
 
-A class registers by being defined; a package outside this repository is found through the entry point group
-``prunescope.<kind>s`` (for example ``prunescope.methods``), which is read at the first look-up.
+A class registers by being defined; one outside this repository is found through the entry point group of its kind
+(``prunescope.methods``, ``prunescope.patterns``, …), or in a module that ``PRUNESCOPE_PLUGINS`` (``--plugin``) names.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, WithJsonSchema
 
 from core.errors import InputError
+from core.plugins import load_plugins
 
 T = TypeVar("T")
 
 ADVANCED: dict[str, Any] = {"advanced": True}
 """``Field(json_schema_extra=ADVANCED)`` marks a parameter that forms show only when asked for."""
+
+
+_PLURALS = {"corpus": "corpora"}
 
 
 class Registry(Generic[T]):
@@ -27,7 +31,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._classes: dict[str, type[T]] = {}
-        self._plugins_loaded = False
+        self._entry_points_loaded = False
 
     def add(self, name: str, cls: type[T]) -> None:
         known = self._classes.get(name)
@@ -58,10 +62,11 @@ class Registry(Generic[T]):
         return list(self._classes.values())
 
     def _load_plugins(self) -> None:
-        if self._plugins_loaded:
+        load_plugins()
+        if self._entry_points_loaded:
             return
-        self._plugins_loaded = True
-        for entry in entry_points(group=f"prunescope.{self.kind}s"):
+        self._entry_points_loaded = True
+        for entry in entry_points(group=f"prunescope.{_PLURALS.get(self.kind, f'{self.kind}s')}"):
             entry.load()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from core.cli.options import config_values, run_options
+from core.cli.options import CompareCommand, RunCommand, config_values
 from core.disk import writing
 from core.errors import Cancelled, InputError, explain
 
@@ -39,12 +39,20 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--home", metavar="FOLDER", help="Where runs are kept (PRUNESCOPE_HOME).")
 @click.option("--cache", metavar="FOLDER", help="Where converted models and token ids are kept (PRUNESCOPE_CACHE).")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="MODULE",
+    help="A module or .py file that registers methods and the like; as often as wanted (PRUNESCOPE_PLUGINS).",
+)
 @click.option("--verbose", is_flag=True, help="Log what happens.")
-def main(home: str | None, cache: str | None, verbose: bool) -> None:
+def main(home: str | None, cache: str | None, plugins: tuple[str, ...], verbose: bool) -> None:
     """Prune language models and see what it does to them."""
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
     _quiet_libraries()
-    for name, value in (("PRUNESCOPE_HOME", home), ("PRUNESCOPE_CACHE", cache)):
+    named = ",".join(plugins)
+    for name, value in (("PRUNESCOPE_HOME", home), ("PRUNESCOPE_CACHE", cache), ("PRUNESCOPE_PLUGINS", named)):
         if value:
             os.environ[name] = value
 
@@ -54,8 +62,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-@main.command()
-@run_options
+@main.command(cls=RunCommand)
 @click.option(
     "--config",
     "config_file",
@@ -77,8 +84,9 @@ def prune(
     """Prune a model, measure it, and write the run to the store."""
     from core.api import run_config
     from core.cli.output import ProgressBar, console, result_table, run_json
-    from core.export import check_target, save
+    from core.export import save
     from core.store import Store
+    from core.target import check_target
 
     if save_to and drop_weights:
         raise InputError("--delete would delete what --save keeps; leave one of them out.")
@@ -91,7 +99,7 @@ def prune(
     with ProgressBar() as bar:
         loaded, run = run_config(config, store, bar)
         if save_to:
-            save(loaded, run, save_to, overwrite)
+            save(loaded, run, store, save_to, overwrite)
     if drop_weights:
         store.delete_weights(run.id)
     if json_file:
@@ -122,12 +130,44 @@ def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
     return RunConfig.model_validate(content.get("config", content) if isinstance(content, dict) else content)
 
 
-@main.command()
-def methods() -> None:
-    """List the methods that are registered."""
-    from core.cli.output import console, method_table
+@main.command(cls=CompareCommand)
+@click.option(
+    "--sparsity", "sparsities", multiple=True, metavar="S", help="0.5, or 2:4; as often as wanted. [default: 0.5]"
+)
+@click.option("--method", "methods", multiple=True, metavar="METHOD", help="As often as wanted. [default: all]")
+@click.option(
+    "--stages",
+    "stage_sets",
+    multiple=True,
+    metavar="STAGES",
+    help="Stages used together, such as reallocation+reconstruction, beside plain; lsa stands for reallocation with LSA. "
+    "As often as wanted. [default: each by itself]",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
+def compare(
+    sparsities: tuple[str, ...],
+    methods: tuple[str, ...],
+    stage_sets: tuple[str, ...],
+    out: Path | None,
+    **given: Any,
+) -> None:
+    """Prune with every method, with and without each stage, and print one table; finished runs are not run again."""
+    from core.cli.comparing import run_comparison
 
-    console.print(method_table())
+    run_comparison(sparsities or ("0.5",), methods, stage_sets, out, given)
+
+
+@main.command()
+@click.option("--bibtex", is_flag=True, help="Print the BibTeX of all papers instead.")
+def methods(bibtex: bool) -> None:
+    """List the methods, patterns, stages, allocations and statistics that are registered."""
+    from core.cli.output import all_bibtex, console, registered_tables
+
+    if bibtex:
+        click.echo(all_bibtex())
+        return
+    for table in registered_tables():
+        console.print(table)
 
 
 @main.group()

@@ -31,11 +31,35 @@ _SECTIONS: dict[str, type[BaseModel]] = {"calibration": Calibration, "evaluation
 _PLAIN = (int, float, str, bool)
 
 
-def run_options(command: Command) -> Command:
-    """Adds every option that describes a run."""
+class RunCommand(click.Command):
+    """A command with every option that describes a run; made when it is called, so that plugins count."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*_parameters(), *super().get_params(ctx)]
+
+
+_MODEL_OPTIONS = ("dtype", "device", "revision", "allow_bin")
+
+
+class CompareCommand(click.Command):
+    """A command with the options that all runs of a comparison share."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        shared = ("model", *_MODEL_OPTIONS)
+        common = [
+            p for p in _parameters() if p.name in shared or str(p.name).startswith(tuple(f"{s}_" for s in _SECTIONS))
+        ]
+        return [*super().get_params(ctx), *common]
+
+
+def _parameters() -> list[click.Parameter]:
+    def holder() -> None: ...
+
+    command: Command = holder
     for option in reversed(_run_options()):
         command = option(command)
-    return command
+    parameters: list[click.Parameter] = list(reversed(command.__click_params__))  # type: ignore[attr-defined]
+    return parameters
 
 
 def _run_options() -> list[Option]:

@@ -10,10 +10,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from core.allocation import Allocation
+from core.data import Corpus
 from core.events import Event, Message, PhaseStarted
 from core.events import Progress as Step
 from core.methods import Method
 from core.numbers import plain
+from core.patterns import Pattern
+from core.registry import Component
+from core.stages import Stage
+from core.statistics import STATISTICS
 from core.store import Run
 
 # Where the output goes into a file or another program there is no window to fit it into.
@@ -98,16 +104,42 @@ def run_json(run: Run, modules: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def method_table() -> Table:
-    table = Table(title="Methods")
+def registered_tables() -> list[Table]:
+    """Everything that is registered, one table a kind."""
+    methods = Table(title="Methods")
     for column in ("name", "title", "needs", "compared over", "parameters", "source"):
-        table.add_column(column)
+        methods.add_column(column)
     for cls in Method.registry.classes():
-        parameters = ", ".join(f"{name}={info.default}" for name, info in cls.model_fields.items())
-        table.add_row(
-            cls.name, cls.title, ", ".join(cls.needs) or "–", cls.group, parameters or "–", str(cls.reference)
+        methods.add_row(
+            cls.name, cls.title, ", ".join(cls.needs) or "–", cls.group, _parameters(cls), str(cls.reference)
         )
-    return table
+    stages = Table(title="Stages")
+    for column in ("name", "title", "needs", "parameters", "source"):
+        stages.add_column(column)
+    for stage in sorted(Stage.registry.classes(), key=lambda stage: stage.order):
+        stages.add_row(stage.name, stage.title, ", ".join(stage.needs) or "–", _parameters(stage), str(stage.reference))
+    others = []
+    for base, title in ((Pattern, "Patterns"), (Allocation, "Allocations"), (Corpus, "Corpora")):
+        table = Table(title=title)
+        for column in ("name", "title", "parameters"):
+            table.add_column(column)
+        for component in base.registry.classes():
+            table.add_row(component.name, component.title, _parameters(component))
+        others.append(table)
+    statistics = Table("name", title="Statistics of a module's input")
+    for name in STATISTICS:
+        statistics.add_row(name)
+    return [methods, stages, *others, statistics]
+
+
+def _parameters(cls: type[Component]) -> str:
+    return ", ".join(f"{name}={info.default}" for name, info in cls.model_fields.items()) or "–"
+
+
+def all_bibtex() -> str:
+    """The papers of all methods and stages, each once."""
+    references = {cls.reference.key: cls.reference for cls in (*Method.registry.classes(), *Stage.registry.classes())}
+    return "\n\n".join(reference.bibtex for reference in references.values())
 
 
 def runs_table(runs: list[Run]) -> Table:

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 RANKS_FILE = "low_rank.json"
 """In a saved folder: the rank of each module that was replaced, by full name."""
-WEIGHTS_FILE = "low_rank_model.safetensors"
+_PATTERN = "low_rank_model{suffix}.safetensors"
 """Named otherwise than a dense model's weights, so that no other program fills the gaps with random numbers."""
 
 
@@ -58,6 +58,28 @@ def _skeleton(module: nn.Module, rank: int) -> FactoredLinear:
     out_features, in_features = weight.T.shape if isinstance(module, Conv1D) else weight.shape
     factored = FactoredLinear(in_features, rank, out_features, module.bias is not None, weight)
     return factored.train(module.training)
+
+
+def save_factored(model: PreTrainedModel, ranks: Mapping[str, int], folder: Path) -> None:
+    """Writes config, ranks and weights of a model with factors."""
+    from huggingface_hub import save_torch_model
+
+    model.config.save_pretrained(folder)
+    (folder / RANKS_FILE).write_text(json.dumps(ranks, indent=2), encoding="utf-8")
+    save_torch_model(model, folder, filename_pattern=_PATTERN)
+
+
+def load_factored(model: PreTrainedModel, ranks: Mapping[str, int], folder: Path) -> list[str]:
+    """Makes a model of random weights the one that ``folder`` holds; returns the weights it lacks."""
+    from huggingface_hub import load_torch_model
+
+    replace_all(model, ranks)
+    single = folder / _PATTERN.format(suffix="")
+    place = single if single.is_file() else folder
+    missing = load_torch_model(model, place, filename_pattern=_PATTERN).missing_keys  # type: ignore[attr-defined]
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    loaded = {weight.data_ptr() for name, weight in weights.items() if name not in missing}
+    return [name for name in missing if weights[name].data_ptr() not in loaded]  # tied ones are there
 
 
 def ranks_in(folder: Path) -> dict[str, int]:

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from core.errors import InputError, NotFound
+from core.models.factors import load_factored, ranks_in, replace_all
 from core.models.sources import LoadedModel, ModelSource
 from core.models.structure import profile
 from core.profile import ModelProfile
@@ -31,16 +32,23 @@ def load(source: ModelSource) -> LoadedModel:
     """Loads ``source``. Raises InputError where the files are not those of a model that can be loaded."""
     device = resolve_device(source.device)
     config = _config(source)
+    folder = source.weights_folder()
+    dtype = _dtype(source, config, device)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.weights_folder(),
-            config=config,
-            dtype=_dtype(source, config, device),
-            use_safetensors=None if source.pickle_allowed else True,
-            trust_remote_code=False,
-            weights_only=True,
-            output_loading_info=True,
-        )
+        if ranks := ranks_in(folder):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+            missing = load_factored(model, ranks, folder)
+        else:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                use_safetensors=None if source.pickle_allowed else True,
+                trust_remote_code=False,
+                weights_only=True,
+                output_loading_info=True,
+            )
+            model, missing = loaded[0], sorted(loaded[1]["missing_keys"])
     except (OSError, ValueError) as error:
         raise NotFound(f"model = {source.label!r} cannot be loaded: {_first_line(error)}") from error
     except (SafetensorError, UnpicklingError) as error:
@@ -51,9 +59,7 @@ def load(source: ModelSource) -> LoadedModel:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise InputError(f"model = {source.label!r} has weights that do not fit its config.json.") from error
-    model: PreTrainedModel = loaded[0]
-    report = loaded[1]
-    if missing := sorted(report["missing_keys"]):
+    if missing:
         raise InputError(
             f"model = {source.label!r} lacks weights its config.json asks for ({missing[0]} and {len(missing) - 1} more); "
             "nothing is made up in their place."
@@ -85,6 +91,7 @@ def profile_without_weights(source: ModelSource) -> ModelProfile:
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            replace_all(model, ranks_in(source.texts_folder()))
     except ValueError as error:
         raise InputError(f"model = {source.label!r} is not a causal language model: {_first_line(error)}") from error
     model.tie_weights()

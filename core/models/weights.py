@@ -6,7 +6,12 @@ from collections.abc import Iterable
 
 from core.errors import InputError, NotFound
 
-_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+_SAFETENSORS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "low_rank_model.safetensors",  # written by core.models.factors
+    "low_rank_model.safetensors.index.json",
+)
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -22,7 +27,7 @@ def weights_file(model: str, names: Iterable[str], allow_bin: bool) -> str:
     pickled = next((name for name in _PICKLED if name in there), None)
     if pickled is None:
         raise NotFound(
-            f"model = {model!r} holds no weights this program loads ({', '.join(_SAFETENSORS)}); give a saved model."
+            f"model = {model!r} holds no weights this program loads ({', '.join(_SAFETENSORS[:2])}); give a saved model."
         )
     if not allow_bin:
         raise InputError(

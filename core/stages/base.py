@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 
 from core.lazy import torch
 from core.methods.base import Method, Pruned
@@ -134,9 +134,11 @@ class FactorStage(Stage):
         """The product that replaces ``weight``. Raises InputError naming ``module``."""
 
 
-def permuted(mask: Bool[torch.Tensor, "out in"], permutation: torch.Tensor | None) -> Bool[torch.Tensor, "out in"]:
-    """The mask in the order of inputs in which its pattern holds."""
-    return mask if permutation is None else mask[:, permutation.to(mask.device)]
+def permuted(
+    matrix: Shaped[torch.Tensor, "out in"], permutation: torch.Tensor | None
+) -> Shaped[torch.Tensor, "out in"]:
+    """A mask or metric in the order of inputs in which its pattern holds."""
+    return matrix if permutation is None else matrix[:, permutation.to(matrix.device)]
 
 
 AnyStage = component_field(Stage)

@@ -21,7 +21,7 @@ def truncated_svd(
     u, s, v = torch.linalg.svd(weight, full_matrices=False)
     root = s[:rank].sqrt()
     energy = float(s[:rank].double().square().sum() / s.double().square().sum().clamp(min=1e-300))
-    return u[:, :rank] * root, root[:, None] * v[:rank], energy
+    return (u[:, :rank] * root).contiguous(), (root[:, None] * v[:rank]).contiguous(), energy
 
 
 class LowRank(FactorStage):
@@ -94,9 +94,9 @@ class LowRank(FactorStage):
             left,
             right,
             {
-                "rank": rank,
+                "rank": float(rank),
                 "energy": energy,
                 "weight_error": float((weight - left @ right).norm() / norm) if norm > 0 else 0.0,
-                "factored_parameters": rank * (weight.shape[0] + weight.shape[1]),
+                "factored_parameters": float(rank * (weight.shape[0] + weight.shape[1])),
             },
         )

@@ -1,0 +1,115 @@
+"""The same model, text and sparsity for every method, with and without each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from core.config import RunConfig
+from core.methods import Method
+from core.numbers import plain
+from core.stages import Stage
+from core.store import Run
+
+
+def variants(base: RunConfig, methods: Sequence[Method], stages: Sequence[tuple[Stage, ...]]) -> Iterator[RunConfig]:
+    """``base`` with each method, plain and with each set of stages; combinations that do not go together are left out."""
+    for method in methods:
+        for chosen in [(), *stages]:
+            try:
+                yield RunConfig(
+                    model=base.model,
+                    method=method,
+                    pattern=base.pattern,
+                    sparsity=base.sparsity,
+                    allocation=base.allocation,
+                    stages=chosen,
+                    calibration=base.calibration,
+                    evaluation=base.evaluation,
+                )
+            except ValidationError:  # says which two do not go together
+                continue
+
+
+def stage_title(stage: Stage) -> str:
+    """The stage with the parameters that differ from their defaults."""
+    changed = [
+        name if value is True else f"{name} {value}"
+        for name, value in stage.model_dump().items()
+        if value != type(stage).model_fields[name].default
+    ]
+    return f"{stage.title} ({', '.join(changed)})" if changed else stage.title
+
+
+def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a finished run, in the order given."""
+    rows = []
+    for run in runs:
+        result = run.result
+        assert result is not None
+        shape = run.config.pattern.label if run.config.pattern.sparsity else f"{run.config.sparsity:.0%}"
+        rows.append(
+            {
+                "sparsity": shape,
+                "method": run.config.method.title,
+                "stages": ", ".join(map(stage_title, run.config.stages)) or "–",
+                "perplexity": result.perplexity.value,
+                "standard error": result.perplexity.standard_error,
+                "achieved": result.sparsity,
+                "mean error": result.figures["mean_error"],
+                "retained score": _retained(result.figures),
+                "block loss": _loss(result.figures),
+                "pruning seconds": result.prune_seconds,
+                "run": run.id,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _retained(figures: dict[str, float]) -> str:
+    """How the retained score went: plain, reallocated, after the last round of LSA."""
+    plain = figures.get("retained_plain")
+    if plain is None:
+        return ""
+    rounds = [value for name, value in figures.items() if name.startswith("retained_lsa_")]
+    steps = [figures["retained_reallocated"], *rounds[-1:]]
+    return " → ".join([f"{plain:.6g}", *(f"{step:.6g}" for step in steps)])
+
+
+def _loss(figures: dict[str, float]) -> str:
+    """How the mean block loss went, and in which share of the sub-blocks it fell."""
+    if "loss_before" not in figures:
+        return ""
+    return f"{figures['loss_before']:.4g} → {figures['loss_after']:.4g} (fell in {figures['loss_lowered']:.0%})"
+
+
+def plain_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON can hold them."""
+    return [
+        {name: plain(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in table.to_dict(orient="records")
+    ]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table as people read it in a document."""
+    shown = pd.DataFrame(
+        {
+            "sparsity": table.sparsity,
+            "method": table.method,
+            "stages": table.stages,
+            "perplexity": [
+                f"{value:.2f} ± {error:.2f}"
+                for value, error in zip(table.perplexity, table["standard error"], strict=True)
+            ],
+            "mean error": table["mean error"].map("{:.4f}".format),
+            "retained score": table["retained score"],
+            "block loss": table["block loss"],
+            "seconds": table["pruning seconds"].map("{:.0f}".format),
+        }
+    )
+    lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
