@@ -95,7 +95,7 @@ def test_factors_are_saved_and_loaded(config: Configs, store: Store, tmp_path: P
     source = LocalFolder(path=str(folder))
     again = source.load()
     assert torch.equal(logits(again.model), logits(loaded.model))
-    assert sum(parameter.numel() for parameter in again.model.parameters()) < result.parameters + 400 * 32 + 1000
+    assert [p.shape for p in again.model.parameters()] == [p.shape for p in loaded.model.parameters()]
     assert {module.label for module in source.profile().modules} >= {"self_attn.q_proj.right", "mlp.up_proj.left"}
     pruned_again, _ = run_config(config("magnitude", model=folder), store)
     assert not torch.equal(logits(pruned_again.model), logits(loaded.model))
