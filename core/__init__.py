@@ -15,6 +15,7 @@ _PUBLIC = {
     "RunConfig": "core.config",
     "Calibration": "core.config",
     "Evaluation": "core.config",
+    "accelerate": "core.acceleration",
     "InputError": "core.errors",
     "Reference": "core.reference",
     "Store": "core.store",

@@ -214,6 +214,27 @@ def export_command(run_id: str, folder: Path, overwrite: bool) -> None:
     click.echo(f"Saved to {export_run(run_id, folder, Store.open(), overwrite)}.")
 
 
+@runs.command("accelerate")
+@click.argument("run_id")
+def accelerate_command(run_id: str) -> None:
+    """Measure a 2:4 run's forward with PyTorch's semi-structured weights (CUDA only)."""
+    from core.acceleration import measure, why_not
+    from core.api import reopen
+    from core.execution import evaluation_tokens
+    from core.store import Store
+
+    store = Store.open()
+    run = store.run(run_id)
+    if run.result and (reason := why_not(run.result.environment["device"])):
+        raise InputError(reason)
+    loaded = reopen(run_id, store)
+    done = measure(loaded.model, evaluation_tokens(run.config, run.config.model)[: run.config.evaluation.batch_size])
+    click.echo(
+        f"{len(done.modules)} modules accelerated: {1000 * done.dense_seconds:.1f} ms a forward before, "
+        f"{1000 * done.accelerated_seconds:.1f} ms after ({done.dense_seconds / done.accelerated_seconds:.2f} times as fast)."
+    )
+
+
 @runs.command("delete")
 @click.argument("run_id")
 def delete_run(run_id: str) -> None:

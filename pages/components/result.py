@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from core.acceleration import why_not
 from core.errors import InputError, explain
 from core.store import Run, RunResult
 from pages.components import cache, grid, shell, state, text
@@ -23,7 +24,7 @@ def show(selection: state.Selection) -> None:
     _figures(run, run.result)
     for warning in run.result.warnings:
         st.warning(warning, icon=":material/warning:")
-    _stages(run.result)
+    _stages(run, run.result)
     table = cache.modules(run)
     st.markdown("**Reconstruction error of every module**")
     grid.show(table, ERROR, selection, "result_grid", grid.error_caption(table))
@@ -79,7 +80,7 @@ def _figures(run: Run, result: RunResult) -> None:
     )
 
 
-def _stages(result: RunResult) -> None:
+def _stages(run: Run, result: RunResult) -> None:
     """What the stages did to the model as a whole, one line each."""
     figures, lines = result.figures, []
     if "retained_plain" in figures:
@@ -103,6 +104,10 @@ def _stages(result: RunResult) -> None:
             f"**Rounding**: packed, the survivors, their grids and the mask take {text.size(result.packed_bytes)} "
             f"in the place of {text.size(result.dense_bytes)}; the weights themselves are kept dequantised."
         )
+    if run.config.pattern.label == "2:4" and (reason := why_not(result.environment.get("device", "cpu"))):
+        lines.append(f"**Speed**: {reason}")
+    elif run.config.pattern.label == "2:4":
+        lines.append(f"**Speed**: `python -m core runs accelerate {run.id}` measures it with 2:4 kernels.")
     if lines:
         st.markdown("\n".join(f"- {line}" for line in lines))
 

@@ -5,6 +5,7 @@ import pytest
 
 from core.config import RunConfig
 from core.errors import InputError
+from core.methods import Method
 from pages.components import cache
 from tests.pages.conftest import add_run, open_app
 
@@ -177,3 +178,52 @@ def test_runs_can_be_deleted(store, run, monkeypatch):
     button(app, "Delete this run").click().run()
     assert not app.exception
     assert store.runs() == []
+
+
+def test_stages_are_chosen_with_their_fields_and_reach_the_run(store, monkeypatch):
+    submitted = []
+
+    class Jobs:
+        def submit(self, config):
+            submitted.append(config)
+            return add_run(store, config).attempt
+
+    monkeypatch.setattr(cache, "jobs", Jobs)
+    app = open_app()
+    app.selectbox(key="pattern").set_value("nm").run()
+    app.multiselect(key="stage").set_value(["barber", "reallocation"]).run()
+    app.number_input(key="stage_barber_threshold").set_value(0.25).run()
+    app.toggle(key="stage_reallocation_lsa").set_value(True).run()
+    button(app, "Start").click().run()
+    assert not app.exception
+    (config,) = submitted
+    assert [stage.name for stage in config.stages] == ["reallocation", "barber"]
+    assert (config.stages[0].lsa, config.stages[1].threshold) == (True, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("method", "stages", "sentence"),
+    [
+        ("wanda", ["reallocation"], "reallocation does not go with pattern = Unstructured"),
+        ("sparsegpt", ["reconstruction"], "reconstruction does not go with method = sparsegpt"),
+        ("wanda", ["reconstruction", "barber"], "undoes stage = reconstruction"),
+        ("wanda_variant", ["barber"], "barber does not go with method = wanda_variant"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence_naming_both(store, method, stages, sentence):
+    app = open_app()
+    app.selectbox(key="method").set_value(method).run()
+    app.multiselect(key="stage").set_value(stages).run()
+    assert not app.exception
+    assert [sentence in error.value for error in app.error] == [True]
+    assert not [b for b in app.button if b.label == "Start" and not b.disabled]
+
+
+@pytest.mark.parametrize("method", sorted(Method.registry))
+def test_every_method_has_its_formula_paper_and_bibtex(store, method):
+    app = open_app()
+    app.selectbox(key="method").set_value(method).run()
+    cls = Method.registry[method]
+    assert cls.formula in [latex.value.strip("$ \n") for latex in app.latex]
+    assert cls.reference.bibtex in [code.value for code in app.code]
+    assert cls.summary in [caption.value for caption in app.caption]
