@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jaxtyping import Bool, Float
 
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method
 from core.patterns import NM, Pattern
-from core.stages.base import permuted
+from core.stages.base import Factors, permuted
 
 
 class BrokenPromise(InputError):
@@ -24,7 +26,7 @@ def check_mask(
     permutation: torch.Tensor | None,
 ) -> None:
     """Raises BrokenPromise where the counts are not exact in every comparison group, or N:M does not hold."""
-    if not method.exact:
+    if not method.exact and not isinstance(pattern, NM):
         return
     in_order = permuted(keep, permutation)
     for part in in_order.split(method.together(pattern) or keep.shape[1], dim=1):
@@ -40,6 +42,19 @@ def check_weight(
         raise BrokenPromise(f"{module}: {by} returned weights that are not finite (NaN or infinite).")
     if (left := int(weight.masked_fill(keep, 0).count_nonzero())) > 0:
         raise BrokenPromise(f"{module}: {by} left {left} weights that its mask prunes.")
+
+
+def check_counts(group: str, before: Iterable[torch.Tensor], after: Iterable[torch.Tensor], by: str) -> None:
+    """Raises BrokenPromise where a stage changed how many weights the masks of a group keep together."""
+    kept, keeps = sum(int(keep.sum()) for keep in before), sum(int(keep.sum()) for keep in after)
+    if kept != keeps:
+        raise BrokenPromise(f"{group}: {by} changed the sparsity: {keeps:,} weights are kept, not {kept:,}.")
+
+
+def check_factors(module: str, factors: Factors, by: str) -> None:
+    """Raises BrokenPromise where a factor is NaN or infinite."""
+    if not (factors.left.isfinite().all() and factors.right.isfinite().all()):
+        raise BrokenPromise(f"{module}: {by} returned factors that are not finite (NaN or infinite).")
 
 
 def check_refined(

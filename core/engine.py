@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
-from core.aftercheck import check_mask, check_refined, check_weight
+from core.aftercheck import check_counts, check_factors, check_mask, check_refined, check_weight
 from core.config import RunConfig
 from core.errors import InputError
 from core.events import (
@@ -27,7 +27,7 @@ from core.events import (
     Working,
 )
 from core.methods import Pruned
-from core.models.factors import replace
+from core.models.factors import FactoredLinear, replace
 from core.models.groups import SubBlock, SubBlockRun, sub_blocks
 from core.models.replay import Stream, capture
 from core.models.structure import Block, decoder_blocks, profile, read_weight, write_weight
@@ -179,7 +179,7 @@ class _BlockPass:
             shape=(dense.shape[0], dense.shape[1]),
             target=sparsity,
             pruned=int((~result.keep).sum()),
-            dead_inputs=0 if result.dead_inputs is None else int(result.dead_inputs.sum()),
+            dead_inputs=_count(result.dead_inputs),
             error=error,
             error_basis=basis,
             seconds=time.perf_counter() - started + share,
@@ -213,6 +213,9 @@ class _BlockPass:
                 yield Working(text=f"{self.block.name}: {step}")
         assert refined is not None
         seconds = (time.perf_counter() - started) / len(part.modules)
+        keeps = [result.keep for result in refined.pruned.values()]
+        known = [before[name].keep for name in refined.pruned]
+        check_counts(f"{self.block.name}.{part.name}", known, keeps, f"stage = {stage.name}")
         for name, result in refined.pruned.items():
             check_refined(name, result.keep, self.recipe.pattern, permutations[name], f"stage = {stage.name}")
             self._put(name, result, f"stage = {stage.name}")
@@ -230,6 +233,7 @@ class _BlockPass:
             | {
                 "stage": stage,
                 "pruned": int((~result.keep).sum()),
+                "dead_inputs": _count(result.dead_inputs),
                 "error": error,
                 "error_basis": basis,
                 "seconds": told.seconds + seconds,
@@ -246,6 +250,7 @@ class _BlockPass:
         started = time.perf_counter()
         told = self._told[name]
         factors = stage.factor(name, read_weight(self.block.modules[name]).float())
+        check_factors(name, factors, f"stage = {stage.name}")
         replace(self.model, name, factors.left, factors.right)
         product = factors.left @ factors.right
         error, basis = reconstruction_error(self._dense[name].float(), product, self._inputs[name])
@@ -262,6 +267,10 @@ class _BlockPass:
                 "factors": (factors.left, factors.right),
             }
         )
+
+
+def _count(marked: torch.Tensor | None) -> int:
+    return 0 if marked is None else int(marked.sum())
 
 
 def _collect(block: Block, stream: Stream, needs: Iterable[str], sequences: int) -> dict[str, InputStatistics]:
@@ -301,10 +310,13 @@ def _sample_windows(calibration: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
+    training = {name for name, module in model.named_modules() if module.training}
     model.eval()
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for name, module in model.named_modules():
+            if name in training:
+                module.training = True
+                if isinstance(module, FactoredLinear):  # it took a module's place meanwhile
+                    module.train()

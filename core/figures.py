@@ -57,8 +57,9 @@ def footprint(modules: pd.DataFrame, itemsize: int) -> dict[str, Any]:
         "dense_bytes": int(modules.parameters.sum()) * itemsize,
         "bitmask_bytes": int(((survivors + factored) * itemsize + mask_bytes).sum()),
     }
-    if "bits_per_weight" in modules:
-        values["packed_bytes"] = int((survivors * modules.bits_per_weight / 8 + mask_bytes).sum())
+    if "bits" in modules:
+        bits = survivors * modules.bits + modules.grid_bits
+        values["packed_bytes"] = int(((bits + 7) // 8 + mask_bytes).sum())
     return values
 
 

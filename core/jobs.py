@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin
+from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin
 
 from core.checks import check
 from core.config import RunConfig, identify
@@ -89,7 +89,10 @@ class Jobs:
         """Writes a finished run's pruned model as a Hugging Face folder, on a worker. Raises InputError."""
         check_target(folder, overwrite=False)
         future = self._client.submit(_export, run_id, folder, self._policy, pure=False)
-        saved: Path = future.result()
+        try:
+            saved: Path = future.result()
+        except KilledWorker as error:
+            raise InputError(f"The worker process ended before {folder} was written; try again.") from error
         return saved
 
     def workers(self) -> list[str]:

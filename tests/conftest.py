@@ -40,3 +40,15 @@ def golden() -> dict[str, torch.Tensor]:
     """The reference numbers of tests/golden/layers.npz; their masks are True where a weight is pruned."""
     with np.load(Path(__file__).parent / "golden" / "layers.npz") as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+@pytest.fixture
+def clean_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    from core.allocation import Allocation
+    from core.methods import Method
+    from core.patterns import Pattern
+    from core.stages import Stage
+
+    for base in (Allocation, Method, Pattern, Stage):
+        monkeypatch.setattr(base.registry, "_classes", dict(base.registry._classes))

@@ -60,7 +60,7 @@ class SweepOptions(BaseModel, frozen=True):
     symmetric: bool = Field(
         False,
         title="Symmetric grid",
-        description="Grids reach as far below zero as above.",
+        description="Grids are as wide below zero as above (by one step); else they span the weights that are there.",
         json_schema_extra=ADVANCED,
     )
 
@@ -98,18 +98,17 @@ class SweepOptions(BaseModel, frozen=True):
             self.symmetric,
         )
         shape = (weight.shape[0], weight.shape[1])
-        return Pruned(updated, keep, dead, {"bits_per_weight": self.packed_bits(shape)} if self.bits else {})
+        report = {"bits": float(self.bits), "grid_bits": float(self.grid_bits(shape))} if self.bits else {}
+        return Pruned(updated, keep, dead, report)
 
     def block(self, span: int | None) -> int:
         """The columns of a block as the sweep takes them."""
         return whole(self.blocksize, span, self.bits_group)
 
-    def packed_bits(self, shape: tuple[int, int]) -> float:
-        """Bits that one weight of a [out, in] matrix takes in a packed form, with 16 bits a scale and ``bits`` a zero point."""
-        assert self.bits is not None
+    def grid_bits(self, shape: tuple[int, int]) -> int:
+        """What the grids of a [out, in] matrix take in a packed form: 16 bits a scale, and ``bits`` a zero point."""
         grids = shape[0] * math.ceil(shape[1] / (self.bits_group or shape[1]))
-        per_grid = 16 + (0 if self.symmetric else self.bits)
-        return self.bits + grids * per_grid / (shape[0] * shape[1])
+        return grids * (16 + (0 if self.symmetric else self.bits or 0))
 
 
 def inverse_factor(gram: Float[torch.Tensor, "in in"], damping: float) -> Float[torch.Tensor, "in in"]:

@@ -76,7 +76,7 @@ class SubBlockRun:
                 loss = (output - call.output.float()).square().mean()
                 gradients = torch.autograd.grad(loss, list(leaves.values()))
             self._targets.append(output.detach())
-            yield float(loss), dict(zip(leaves, gradients, strict=True))
+            yield float(loss.detach()), dict(zip(leaves, gradients, strict=True))
 
     def losses(self, weights: Mapping[str, torch.Tensor]) -> Iterator[float]:
         """The loss for each batch with these weights; after ``gradients``."""
@@ -84,20 +84,29 @@ class SubBlockRun:
             yield float((target - self._sub_block.run(weights, call).float()).square().mean())
 
 
+class _PartReached(Exception):
+    pass
+
+
 def _calls(sub_block: SubBlock, stream: Stream) -> list[Call]:
+    """One call a batch; the block is run no further than to the part's output."""
     calls: list[Call] = []
     block = sub_block.block
-    with torch.no_grad(), _watched(sub_block.part, calls):
-        for batch, _ in enumerate(stream.forward(block)):
-            if len(calls) != batch + 1:
-                raise RuntimeError(f"{block.name}.{sub_block.name} does not run once in every forward of its block.")
+    with torch.no_grad(), _stopped_after(sub_block.part, calls):
+        for args, kwargs in stream.arguments(block):
+            try:
+                block.layer(*args, **kwargs)
+            except _PartReached:
+                continue
+            raise RuntimeError(f"{block.name}.{sub_block.name} does not run in the forward of its block.")
     return calls
 
 
 @contextmanager
-def _watched(part: nn.Module, calls: list[Call]) -> Iterator[None]:
+def _stopped_after(part: nn.Module, calls: list[Call]) -> Iterator[None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         calls.append(Call(args, kwargs, unwrapped(output)))
+        raise _PartReached
 
     handle = part.register_forward_hook(hook, with_kwargs=True)
     try:

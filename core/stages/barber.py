@@ -11,7 +11,7 @@ from pydantic import Field
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method, Pruned
-from core.patterns import NM, Pattern
+from core.patterns import NM, Pattern, Unstructured
 from core.reference import Reference
 from core.stages.base import BlockStage, Group, Refined, permuted
 
@@ -165,7 +165,7 @@ class Barber(BlockStage):
     keep_reconstruction: bool = Field(
         False,
         title="Keep reconstruction",
-        description="Survivors keep the values an update gave them, instead of being reset to dense.",
+        description="Survivors keep the values an update gave them. Off, as in the paper: they are reset to dense, SparseGPT's as well.",
     )
 
     @property
@@ -173,6 +173,11 @@ class Barber(BlockStage):
         return not self.keep_reconstruction
 
     def check(self, method: Method, pattern: Pattern) -> None:
+        if not isinstance(pattern, Unstructured | NM):
+            raise InputError(
+                f"stage = {self.name} does not go with pattern = {pattern.label}, which swaps of single weights would break; "
+                "choose another pattern or leave the stage out."
+            )
         if not method.exact:
             raise InputError(
                 f"stage = {self.name} does not go with method = {method.name}, whose counts are not exact; "

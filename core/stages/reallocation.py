@@ -77,7 +77,7 @@ def assign(
 
     better = permutation.clone()
     channels = permutation.reshape(-1, m)
-    for groups in torch.arange(len(channels), device=scores.device).tensor_split(parts):
+    for groups in torch.arange(len(channels), device=scores.device).tensor_split(min(parts, len(channels))):
         here = channels[groups]
         others = torch.cat([here[:, :slot], here[:, slot + 1 :]], dim=1)
         gain = gains(scores[:, here[:, slot]], scores[:, others.reshape(-1)].reshape(len(scores), -1, m - 1), n)
@@ -143,18 +143,20 @@ class Reallocation(MaskStage):
         assert isinstance(pattern, NM)
         n, m = pattern.n, pattern.m
         plain = torch.arange(scores.shape[1], device=scores.device)
-        permutation = deal(rank_channels(scores, self.importance, sparsity), m)
-        report: Report = {
-            "retained_plain": retained(scores, plain, n, m),
-            "retained_reallocated": retained(scores, permutation, n, m),
-        }
-        if report["retained_reallocated"] < report["retained_plain"]:
-            permutation = plain  # a heuristic may lose; the order is then left as it was
-            report["retained_reallocated"] = report["retained_plain"]
+        permutation, best = plain, retained(scores, plain, n, m)
+        report: Report = {"retained_plain": best}
+
+        def take(other: torch.Tensor, name: str) -> None:
+            """The other order where it retains more: the snake is a heuristic, and gains are rounded to float32."""
+            nonlocal permutation, best
+            if (score := retained(scores, other, n, m)) > best:
+                permutation, best = other, score
+            report[name] = best
+
+        take(deal(rank_channels(scores, self.importance, sparsity), m), "retained_reallocated")
         for slot in range(m if self.lsa else 0):
             yield f"assigning the channels of slot {slot + 1} of {m}"
-            permutation = assign(scores, permutation, slot, n, m, int(self.lsa_parts))
-            report[f"retained_lsa_{slot + 1}"] = retained(scores, permutation, n, m)
+            take(assign(scores, permutation, slot, n, m, int(self.lsa_parts)), f"retained_lsa_{slot + 1}")
         chosen = pattern.keep(scores[:, permutation], sparsity)
         keep = torch.empty_like(chosen)
         keep[:, permutation] = chosen

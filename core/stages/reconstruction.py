@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -42,4 +43,5 @@ class Reconstruction(SweepOptions, UpdateStage):
             )
 
     def update(self, dense: Float[torch.Tensor, "out in"], pruned: Pruned, stats: InputStatistics) -> Pruned:
-        return self.sweep(dense, stats, given(pruned.keep))
+        updated = self.sweep(dense, stats, given(pruned.keep))
+        return replace(updated, report={**pruned.report, **updated.report})

@@ -31,13 +31,6 @@ CONFIGS = [
 ]
 
 
-@pytest.fixture
-def clean_registries(monkeypatch):
-    """What a test registers is forgotten after it."""
-    for base in (Method, Allocation):
-        monkeypatch.setattr(base.registry, "_classes", dict(base.registry._classes))
-
-
 def sentence(*args, **kwargs) -> str:
     """The one sentence a user reads where these values make no config."""
     with pytest.raises((ValidationError, InputError)) as caught:

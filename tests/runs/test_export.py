@@ -118,8 +118,8 @@ def test_rounded_weights_reload(config: Configs, store: Store, tmp_path: Path) -
     loaded, run = run_config(RunConfig.model_validate(wanted.model_dump(mode="json")), store)
     result = run.result
     assert result is not None
-    bits = 4 + (16 + 4) / 8
-    assert result.packed_bytes == (result.parameters - result.pruned) * bits / 8 + result.parameters / 8
+    survivors, grids = result.parameters - result.pruned, result.parameters / 8
+    assert result.packed_bytes == (survivors * 4 + grids * (16 + 4)) / 8 + result.parameters / 8
     assert result.packed_bytes < result.bitmask_bytes
     saved = AutoModelForCausalLM.from_pretrained(export_run(run.id, tmp_path / "saved", store)).eval()
     assert torch.equal(logits(saved), logits(loaded.model))
