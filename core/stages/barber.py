@@ -165,7 +165,8 @@ class Barber(BlockStage):
     keep_reconstruction: bool = Field(
         False,
         title="Keep reconstruction",
-        description="Survivors keep the values an update gave them. Off, as in the paper: they are reset to dense, SparseGPT's as well.",
+        description="Survivors keep the values an update gave them. Off, as in the paper: all are reset to dense, "
+        "those of SparseGPT too.",
     )
 
     @property
