@@ -53,8 +53,7 @@ def test_first_run(page, address, browser, record_property):
     first_progress = time.perf_counter() - started
     record_property("seconds to first progress", first_progress)
     print(f"start to first progress: {first_progress:.2f} s")
-    # The promise is 3 s (1.4 to 2.2 measured); the bound leaves room for a busy machine.
-    assert first_progress < 8
+    assert first_progress < 3
     assert "run=" in page.url
 
     # Closing the tab loses nothing: another one, at the same address, shows the same run.
@@ -80,8 +79,8 @@ def test_first_run(page, address, browser, record_property):
         times.append(again.evaluate("window.untilShown"))
         settled(again)
     print(f"click to redraw: median {statistics.median(times):.0f} ms, from {min(times):.0f} to {max(times):.0f}")
-    # The promise is 300 ms (253 measured on a quiet machine); the bound leaves room for a busy one.
-    assert statistics.median(times) < 900
+    # The promise is 300 ms (279 measured within make test); the bound leaves room for a slower machine.
+    assert statistics.median(times) < 450
 
     # The address says which module: reload, and another browser, show the same.
     again.reload()

@@ -148,7 +148,7 @@ def test_every_field_changes_the_id(clean_registries):
 
 @pytest.mark.parametrize("field", Identity.model_fields)
 def test_what_the_words_stood_for_changes_the_id(field):
-    other = IDENTITY.model_copy(update={field: 2 if field == "method_version" else "other"})
+    other = IDENTITY.model_copy(update={field: {"method_version": 2, "stage_versions": (2,)}.get(field, "other")})
     assert other.run_id(CONFIGS[0]) != IDENTITY.run_id(CONFIGS[0])
 
 
