@@ -21,8 +21,7 @@ def fields(model: type[BaseModel], prefix: str, skip: Collection[str] = ()) -> d
     advanced = {name: info for name, info in shown.items() if info.json_schema_extra == ADVANCED}
     values = {name: _widget(info, f"{prefix}_{name}", name) for name, info in shown.items() if name not in advanced}
     if advanced:
-        titles = ", ".join(str(info.title).lower() for info in advanced.values())
-        with st.expander(titles.capitalize()):
+        with st.expander(", ".join(str(info.title or name) for name, info in advanced.items())):
             values |= {name: _widget(info, f"{prefix}_{name}", name) for name, info in advanced.items()}
     return values
 
