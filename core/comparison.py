@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from core.config import RunConfig
+from core.figures import loss_words, retained_words
 from core.methods import Method
 from core.numbers import plain
 from core.stages import Stage
@@ -60,30 +61,13 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
                 "standard error": result.perplexity.standard_error,
                 "achieved": result.sparsity,
                 "mean error": result.figures["mean_error"],
-                "retained score": _retained(result.figures),
-                "block loss": _loss(result.figures),
+                "retained score": retained_words(result.figures),
+                "block loss": loss_words(result.figures),
                 "pruning seconds": result.prune_seconds,
                 "run": run.id,
             }
         )
     return pd.DataFrame(rows)
-
-
-def _retained(figures: dict[str, float]) -> str:
-    """How the retained score went: plain, reallocated, after the last round of LSA."""
-    plain = figures.get("retained_plain")
-    if plain is None:
-        return ""
-    rounds = [value for name, value in figures.items() if name.startswith("retained_lsa_")]
-    steps = [figures["retained_reallocated"], *rounds[-1:]]
-    return " → ".join([f"{plain:.6g}", *(f"{step:.6g}" for step in steps)])
-
-
-def _loss(figures: dict[str, float]) -> str:
-    """How the mean block loss went, and in which share of the sub-blocks it fell."""
-    if "loss_before" not in figures:
-        return ""
-    return f"{figures['loss_before']:.4g} → {figures['loss_after']:.4g} (fell in {figures['loss_lowered']:.0%})"
 
 
 def plain_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -73,7 +73,8 @@ def prune_model(
                 if isinstance(event, ModuleEvent):
                     pruned[event.module] = event
                 yield event
-            stream.propagate(block)
+            for batch in stream.propagate(block):
+                yield Working(text=f"{block.name}: passing on batch {batch} of {len(stream.hidden)}")
             yield BlockFinished(block=block.index, seconds=time.perf_counter() - block_started)
     yield Finished(
         pruned=sum(event.pruned for event in pruned.values()),
@@ -130,7 +131,7 @@ class _BlockPass:
 
     def run(self) -> Iterator[Event]:
         started = time.perf_counter()
-        self._inputs = _collect(self.block, self.stream, self.recipe.needs, self.sequences)
+        self._inputs = yield from self._collect()
         share = (time.perf_counter() - started) / len(self.block.modules)
         for name in self.block.modules:
             yield from self._prune(name, share)
@@ -141,6 +142,15 @@ class _BlockPass:
             for name, event in self._told.items():
                 if self.recipe.factor_stage.chooses(name, event.label):
                     yield self._factor(self.recipe.factor_stage, name)
+
+    def _collect(self) -> Generator[Event, None, dict[str, InputStatistics]]:
+        with Collector(self.block.modules, self.recipe.needs, self.sequences) as collector:
+            outputs = self.stream.forward(self.block)
+            for batch in range(len(self.stream.hidden)):
+                collector.next_batch()
+                next(outputs)
+                yield Working(text=f"{self.block.name}: reading batch {batch + 1} of {len(self.stream.hidden)}")
+        return collector.finish()
 
     def _prune(self, name: str, share: float) -> Iterator[Event]:
         started = time.perf_counter()
@@ -160,6 +170,7 @@ class _BlockPass:
             else:
                 result = method.prune(dense, stats, pattern, sparsity)
             for stage in self.recipe.update_stages:
+                yield Working(text=f"{name}: {stage.title.lower()}")
                 result = stage.update(dense, result, stats)
         except InputError as problem:
             raise InputError(f"{name}: {problem}") from problem
@@ -271,16 +282,6 @@ class _BlockPass:
 
 def _count(marked: torch.Tensor | None) -> int:
     return 0 if marked is None else int(marked.sum())
-
-
-def _collect(block: Block, stream: Stream, needs: Iterable[str], sequences: int) -> dict[str, InputStatistics]:
-    with Collector(block.modules, needs, sequences) as collector:
-        outputs = stream.forward(block)
-        while True:
-            collector.next_batch()
-            if next(outputs, None) is None:
-                break
-    return collector.finish()
 
 
 def reconstruction_error(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -76,3 +76,19 @@ def summary(modules: pd.DataFrame, groups: pd.DataFrame) -> dict[str, float]:
     if "energy" in modules:
         figures["energy"] = float(modules.energy.mean())
     return figures
+
+
+def retained_words(figures: Mapping[str, float]) -> str:
+    """How the retained score went: plain, reallocated, after the last round of LSA; empty where nothing was reallocated."""
+    plain = figures.get("retained_plain")
+    if plain is None:
+        return ""
+    rounds = [value for name, value in figures.items() if name.startswith("retained_lsa_")]
+    return " → ".join(f"{score:.6g}" for score in (plain, figures["retained_reallocated"], *rounds[-1:]))
+
+
+def loss_words(figures: Mapping[str, float]) -> str:
+    """How the mean block loss went, and in which share of the sub-blocks it fell; empty where nothing was refined."""
+    if "loss_before" not in figures:
+        return ""
+    return f"{figures['loss_before']:.4g} → {figures['loss_after']:.4g} (fell in {figures['loss_lowered']:.0%})"

@@ -14,13 +14,14 @@ from core.allocation import Allocation
 from core.data import Corpus
 from core.events import Event, Message, PhaseStarted
 from core.events import Progress as Step
+from core.figures import loss_words, retained_words
 from core.methods import Method
 from core.numbers import plain
 from core.patterns import Pattern
 from core.registry import Component
 from core.stages import Stage
 from core.statistics import STATISTICS
-from core.store import Run
+from core.store import Run, RunResult
 
 # Where the output goes into a file or another program there is no window to fit it into.
 console = Console(width=None if sys.stdout.isatty() else 200)
@@ -76,10 +77,25 @@ def result_table(run: Run) -> Table:
         ("sparsity, target", f"{result.target_sparsity:.4%}"),
         ("sparsity, achieved", f"{result.sparsity:.4%} ({result.pruned:,} of {result.parameters:,} weights)"),
         ("bytes, dense → bitmask", f"{result.dense_bytes / 1e6:,.1f} MB → {result.bitmask_bytes / 1e6:,.1f} MB"),
+        *_stage_rows(result),
         ("time", f"{result.seconds:.1f} s, of which pruning {result.prune_seconds:.1f} s"),
     ):
         table.add_row(key, value)
     return table
+
+
+def _stage_rows(result: RunResult) -> list[tuple[str, str]]:
+    """What the stages did, where there were any."""
+    rows = [("retained score", retained_words(result.figures)), ("block loss", loss_words(result.figures))]
+    if "swapped" in result.figures:
+        rows.append(("weights swapped", f"{result.figures['swapped']:.4%}"))
+    if "energy" in result.figures:
+        rows.append(
+            ("low rank", f"keeps {result.figures['energy']:.2%} of the energy; {result.parameters_after:,} weights")
+        )
+    if result.packed_bytes is not None:
+        rows.append(("bytes, packed", f"{result.packed_bytes / 1e6:,.1f} MB with the mask; kept dequantised"))
+    return [(key, words) for key, words in rows if words]
 
 
 def _with_error(value: float, error: float | None) -> str:

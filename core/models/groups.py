@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,17 +59,18 @@ class Call:
 
 
 class SubBlockRun:
-    """A sub-block on the stream: what it is called with for each batch, once, and what it makes of it."""
+    """A sub-block on the stream: what it is called with for each batch, and what it makes of it."""
 
     def __init__(self, sub_block: SubBlock, stream: Stream, dense: Mapping[str, torch.Tensor]) -> None:
         """``dense``: the dense weights [out, in] of the sub-block's modules by full name."""
-        self._sub_block, self._dense = sub_block, dense
-        self._calls = _calls(sub_block, stream)
+        self._sub_block, self._stream, self._dense = sub_block, stream, dense
+        self._calls: list[Call] = []
         self._targets: list[torch.Tensor] = []
 
     def gradients(self) -> Iterator[tuple[float, dict[str, torch.Tensor]]]:
         """For each batch the loss ``mean((dense(x) - pruned(x))^2)`` and its gradient [out, in] in the dense weights."""
-        for call in self._calls:
+        for call in _calls(self._sub_block, self._stream):
+            self._calls.append(call)
             with torch.enable_grad():
                 leaves = {name: weight.detach().requires_grad_() for name, weight in self._dense.items()}
                 output = self._sub_block.run(leaves, call).float()
@@ -88,18 +89,16 @@ class _PartReached(Exception):
     pass
 
 
-def _calls(sub_block: SubBlock, stream: Stream) -> list[Call]:
+def _calls(sub_block: SubBlock, stream: Stream) -> Iterator[Call]:
     """One call a batch; the block is run no further than to the part's output."""
-    calls: list[Call] = []
     block = sub_block.block
-    with torch.no_grad(), _stopped_after(sub_block.part, calls):
-        for args, kwargs in stream.arguments(block):
-            try:
-                block.layer(*args, **kwargs)
-            except _PartReached:
-                continue
+    for args, kwargs in stream.arguments(block):
+        calls: list[Call] = []
+        with torch.no_grad(), _stopped_after(sub_block.part, calls), suppress(_PartReached):
+            block.layer(*args, **kwargs)
+        if not calls:
             raise RuntimeError(f"{block.name}.{sub_block.name} does not run in the forward of its block.")
-    return calls
+        yield calls[0]
 
 
 @contextmanager

@@ -40,10 +40,11 @@ class Stream:
         for hidden, calls in zip(self.hidden, self._calls, strict=True):
             yield (hidden, *calls[block.index].args), calls[block.index].kwargs
 
-    def propagate(self, block: Block) -> None:
-        """Replaces the hidden states by the block's output."""
+    def propagate(self, block: Block) -> Iterator[int]:
+        """Replaces the hidden states by the block's output, batch by batch; yields how many are done."""
         for batch, output in enumerate(self.forward(block)):
             self.hidden[batch] = output
+            yield batch + 1
 
 
 def unwrapped(output: Any) -> torch.Tensor:

@@ -62,7 +62,7 @@ def in_the_second_block(tiny_model, tokens):
         dense = halved(model)
         blocks = decoder_blocks(model)
         stream = capture(model, blocks, tokens, 1)
-        stream.propagate(blocks[0])
+        list(stream.propagate(blocks[0]))
         return next(part for part in sub_blocks(blocks[1]) if part.name == name), stream, dense
 
     return make

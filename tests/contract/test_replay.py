@@ -38,7 +38,7 @@ def assert_same_stream(model, layers, tokens, batch_size):
             for ours, theirs in zip(stream.hidden, expected, strict=True):
                 assert torch.equal(ours, theirs[step]), f"after {step} blocks"
             if step < len(layers):
-                stream.propagate(decoder_blocks(model)[step])
+                list(stream.propagate(decoder_blocks(model)[step]))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -11,6 +12,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core.cli.commands import main
 from core.config import RunConfig
 from core.data.windows import evaluation_windows, tokenize
+from core.engine import prune_model
+from core.events import ModuleRefined
+from core.execution import calibration_tokens
+from core.methods.ria import RIA
+from core.patterns import NM
+from core.stages.barber import Barber
+from core.stages.low_rank import LowRank
+from core.stages.reallocation import Reallocation
+from core.stages.reconstruction import Reconstruction
 from core.store import Store
 from core.store.artifacts import read_masks
 
@@ -104,3 +114,28 @@ def test_a_reopened_run_is_the_saved_model(home, results, monkeypatch):
     saved = AutoModelForCausalLM.from_pretrained(home / "saved").state_dict()
     reopened = reopen(results["sparsegpt"]["run_id"], Store.open()).model.state_dict()
     assert all(torch.equal(saved[name], reopened[name]) for name in saved)
+
+
+def test_every_stage_tells_what_it_does_all_the_time():
+    """The promise is an event a second, at which a run can be cancelled; here with room for a busy machine."""
+    config = RunConfig(
+        method=RIA(),
+        pattern=NM(),
+        stages=(Reallocation(lsa=True), Reconstruction(), Barber(keep_reconstruction=True), LowRank()),
+    )
+    model, tokens = config.model.load().model, calibration_tokens(config, config.model)
+    steps, gaps = prune_model(model, config, tokens), []
+    while True:
+        started = time.perf_counter()
+        event = next(steps)
+        gaps.append(time.perf_counter() - started)
+        if isinstance(event, ModuleRefined) and event.stage == "low_rank":
+            break
+    print(f"longest silence of {len(gaps)} events: {max(gaps):.2f} s")
+    assert max(gaps) < 3
+    started = time.perf_counter()
+    steps.close()
+    assert time.perf_counter() - started < 1
+    figures = event.report
+    assert figures["retained_plain"] < figures["retained_reallocated"] < figures["retained_lsa_4"]
+    assert 0 < figures["energy"] < 1
