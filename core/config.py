@@ -15,7 +15,7 @@ from core.methods import AnyMethod
 from core.methods.wanda import Wanda
 from core.models.sources import AnySource, Embedded
 from core.patterns import AnyPattern, Pattern, Unstructured
-from core.stages import AnyStage, BlockStage, FactorStage, Stage, UpdateStage
+from core.stages import AnyStage, BlockStage, FactorStage, MaskStage, Stage, UpdateStage
 
 DEFAULT_SPARSITY = 0.5
 _SAME = 1e-9
@@ -108,6 +108,10 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         for stage in self.stages:
             stage.check(self.method, self.pattern)
         rounding = next((part for part in (self.method, *self.stages) if getattr(part, "bits", None)), None)
+        for kind in (MaskStage, FactorStage):
+            alike = [stage.name for stage in self.stages if isinstance(stage, kind)]
+            if len(alike) > 1:
+                raise InputError(f"stages = {' and '.join(alike)} do the same thing in two ways; choose one of them.")
         updating = next((stage for stage in self.stages if isinstance(stage, UpdateStage)), None)
         resetting = next((stage for stage in self.stages if isinstance(stage, BlockStage) and stage.resets), None)
         if updating and resetting:
@@ -126,6 +130,12 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     def canonical(self) -> str:
         """The same JSON text for the same config, whatever the order in which it was given."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the input statistics that method and stages read."""
+        needs: frozenset[str] = self.method.needs.union(*(stage.needs for stage in self.stages))
+        return needs
 
     @property
     def title(self) -> str:

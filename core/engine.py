@@ -46,8 +46,8 @@ def prune_model(
 
     Per block: statistics of the inputs as the pruned blocks before it produce them; every module pruned; stages refine
     the block; its output propagated. What needs no statistics runs the blocks on the first 256 tokens only, on which its
-    reconstruction error is measured. Close the generator to stop between two modules: blocks already pruned stay so,
-    hooks, forwards and the training flag are restored.
+    reconstruction error is measured. Close the generator to stop at any event: what is pruned already stays so, hooks,
+    forwards and the training flag are restored.
 
     Raises InputError before any work where the pattern does not fit a module; BrokenPromise, naming the module, where a
     method, pattern or stage returns what it must not.
@@ -97,11 +97,10 @@ class _Recipe:
 
     @classmethod
     def of(cls, config: RunConfig) -> _Recipe:
-        needs = config.method.needs.union(*(stage.needs for stage in config.stages))
         return cls(
             config,
             config.pattern.resolve(config.method.group),
-            needs if "gram" in needs else needs | {"sample"},
+            config.needs if "gram" in config.needs else config.needs | {"sample"},
             next((stage for stage in config.stages if isinstance(stage, MaskStage)), None),
             [stage for stage in config.stages if isinstance(stage, UpdateStage)],
             [stage for stage in config.stages if isinstance(stage, BlockStage)],

@@ -72,14 +72,9 @@ def _evaluation_flops(config: RunConfig, profile: ModelProfile) -> float:
     return 2.0 * (profile.prunable + head) * windows * config.evaluation.seqlen
 
 
-def _needs(config: RunConfig) -> frozenset[str]:
-    needs: frozenset[str] = config.method.needs.union(*(stage.needs for stage in config.stages))
-    return needs
-
-
 def _pruning_flops(config: RunConfig, profile: ModelProfile) -> float:
     """Two forwards of the blocks, on 256 tokens where nothing is needed of the text; Gram matrices and solve; stages."""
-    needs = _needs(config)
+    needs = config.needs
     text = needs or any(isinstance(stage, BlockStage) for stage in config.stages)
     tokens = config.calibration.windows * config.calibration.seqlen if text else 256
     flops = 4.0 * profile.prunable * tokens + 60.0 * profile.prunable
@@ -94,7 +89,7 @@ def _memory(config: RunConfig, profile: ModelProfile) -> float:
     itemsize = {"float32": 4, "bfloat16": 2, "float16": 2}.get(config.model.dtype, profile.itemsize)
     hidden = config.calibration.windows * config.calibration.seqlen * profile.hidden_size * itemsize
     first = [module for module in profile.modules if module.block == 0]
-    grams = sum(4.0 * module.shape[1] ** 2 for module in first) if "gram" in _needs(config) else 0.0
+    grams = sum(4.0 * module.shape[1] ** 2 for module in first) if "gram" in config.needs else 0.0
     logits = 2.0 * config.evaluation.batch_size * config.evaluation.seqlen * profile.vocabulary * 4
     widest = max(module.parameters for module in first)
     return profile.parameters * itemsize + 2.0 * hidden + grams + max(logits, 24.0 * widest)
