@@ -1,0 +1,26 @@
+"""The eigenvalues of W^T W."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+
+from core.lazy import torch
+
+
+def eigenvalues(weight: Float[torch.Tensor, "out in"]) -> Float[torch.Tensor, " n"]:
+    """The squared singular values of ``weight``, ascending, float64; n = min(out, in).
+
+    From the smaller of the two Gram matrices in float64, which costs a quarter of a singular value decomposition. Each is
+    off by at most about ``n * 2e-16`` times the largest, so one that is a millionth of the largest still has nine exact
+    digits; what lies below that noise is set to 0.
+    """
+    wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    exact = wide.double()
+    values: torch.Tensor = torch.linalg.eigvalsh(exact @ exact.T)
+    noise = len(values) * torch.finfo(torch.float64).eps * values[-1].abs()
+    return values.where(values > noise, 0)
+
+
+def nonzero(values: Float[torch.Tensor, " n"]) -> Float[torch.Tensor, " m"]:
+    """The eigenvalues above 0: those a tail can be fitted to."""
+    return values[values > 0]

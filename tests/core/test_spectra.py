@@ -1,0 +1,157 @@
+"""Spectra: eigenvalues, tails, bulk and metrics, against the authors' programs, plain loops and known laws."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import InputError
+from core.models.sources import Embedded
+from core.spectra import eigenvalues, fit_bulk, fit_tail, metrics, nonzero
+from core.spectra.hill import CHOICES, hill
+from core.spectra.marchenko_pastur import density, edges
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TABLE = json.loads((GOLDEN / "spectra.json").read_text())
+EMBEDDED = "model.layers.5.self_attn.k_proj.weight"
+NAMES = {"median": "xmin_mid", "peak": "xmin_peak", "ks": "None"}
+
+
+@pytest.fixture(scope="module")
+def matrices() -> dict[str, torch.Tensor]:
+    with np.load(GOLDEN / "layers.npz") as file:
+        first = torch.from_numpy(file["in/W1"])
+    embedded = Embedded().load().model.get_submodule(EMBEDDED.removesuffix(".weight"))
+    return {"W1": first, EMBEDDED: embedded.weight.detach()}
+
+
+@pytest.mark.parametrize("name", ["W1", EMBEDDED])
+def test_eigenvalues_are_the_references(matrices, name):
+    with np.load(GOLDEN / "spectra.npz") as file:
+        reference = torch.from_numpy(file[f"esd/{name}/eigs"]).double()
+    ours = eigenvalues(matrices[name])
+    assert (ours - reference).abs().max() < 1e-6 * reference.max()
+    exact = torch.linalg.svdvals(matrices[name].double()).flip(0).square()
+    assert (ours - exact).abs().max() < len(ours) * 2.3e-16 * exact.max()
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("name", ["W1", EMBEDDED])
+def test_tails_are_the_references(matrices, name, choice):
+    tail = fit_tail(nonzero(eigenvalues(matrices[name])), choice)
+    reference = TABLE[name][NAMES[choice]]
+    assert tail.alpha == pytest.approx(reference["alpha"], abs=1e-4)
+    assert tail.distance == pytest.approx(reference["D"], abs=1e-4)
+
+
+def test_metrics_are_weightwatchers(matrices):
+    values = eigenvalues(matrices["W1"])
+    tail = fit_tail(values, "ks")
+    ours, theirs = metrics(values, tail, None), TABLE["weightwatcher/default"][0]
+    for name, value in ours.items():
+        assert value == pytest.approx(theirs[name], rel=1e-4), name
+    assert set(ours) == {
+        *("alpha", "D", "alpha_weighted", "log_alpha_norm", "norm", "log_norm"),
+        *("spectral_norm", "log_spectral_norm", "stable_rank", "entropy"),
+    }
+    assert (tail.size, tail.standard_error) == (theirs["num_pl_spikes"], pytest.approx(theirs["sigma"], rel=1e-6))
+    assert tail.xmin == pytest.approx(theirs["xmin"], rel=1e-6)
+
+
+def test_a_tail_worked_out_by_hand():
+    """Of 1, 2, 4, 8 the upper half is 4, 8: alpha = 1 + 2 / (log 4 + log 8 - 2 log 4) = 1 + 2 / log 2."""
+    tail = fit_tail(torch.tensor([1.0, 2, 4, 8], dtype=torch.float64), "median")
+    assert tail.alpha == pytest.approx(1 + 2 / math.log(2))
+    # At 4: |1 - 1 - 0| = 0; at 8: |1 - 2^(1 - alpha) - 1/2| = |1/2 - e^-2|.
+    assert tail.distance == pytest.approx(0.5 - math.exp(-2))
+    assert (tail.xmin, tail.size) == (4, 2)
+
+
+def plain_scan(values: list[float]) -> tuple[float, float, int]:
+    """The ks fit as a loop over all places where the tail may begin."""
+    best = (math.inf, 0.0, 0)
+    for i in range(len(values) - 1):
+        tail = values[i:]
+        spread = sum(math.log(x) for x in tail) - len(tail) * math.log(tail[0])
+        if spread <= 0:
+            continue
+        alpha = 1 + len(tail) / spread
+        gap = max(abs(1 - (x / tail[0]) ** (1 - alpha) - j / len(tail)) for j, x in enumerate(tail))
+        best = min(best, (gap, alpha, i))
+    return best
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=40, unique=True))
+def test_the_scan_is_the_plain_loops(numbers):
+    values = sorted(numbers)
+    distance, _, _ = plain_scan(values)
+    tail = fit_tail(torch.tensor(values, dtype=torch.float64), "ks")
+    assert tail.distance == pytest.approx(distance, rel=1e-9, abs=1e-12)
+    assert tail.alpha == pytest.approx(float(hill(torch.tensor(values, dtype=torch.float64))[-tail.size]))
+
+
+@pytest.mark.parametrize("bound", ["reference", "corrected"])
+def test_peak_looks_near_the_fullest_bin(bound):
+    values = torch.cat([torch.linspace(10, 10.2, 60), torch.logspace(0, 1, 20), torch.logspace(1.1, 2, 20)])
+    values = values.double().sort().values
+    tail = fit_tail(values, "peak", bound)
+    edge = 10 ** (2 * 0.5)  # the fullest of 100 bins of log10 from 0 to 2 begins at 1
+    low = math.log10(0.95 * edge) if bound == "reference" else 0.95 * edge
+    assert low <= tail.xmin <= 1.5 * edge
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024, 4096])
+@pytest.mark.parametrize("exponent", [2.0, 3.5])
+def test_the_exponent_of_a_pareto_law_is_recovered(size, exponent):
+    within = 0
+    for seed in range(200):
+        uniform = np.random.default_rng(seed).random(size)
+        values = torch.from_numpy(np.sort((1 - uniform) ** (-1 / (exponent - 1))))
+        tail = fit_tail(values, "median")
+        within += abs(tail.alpha - exponent) < 2 * tail.standard_error
+    assert within >= 170
+
+
+def test_the_bulk_of_a_random_matrix_lies_within_its_edges():
+    weight = torch.randn(1024, 4096, generator=torch.Generator().manual_seed(0)) * 0.3
+    values = eigenvalues(weight)
+    bulk = fit_bulk(values, 1024, 4096)
+    assert bulk.variance == pytest.approx(0.09, rel=0.01)
+    assert bulk.low == pytest.approx(float(values[0]), rel=0.03)
+    assert bulk.high == pytest.approx(float(values[-1]), rel=0.03)
+    assert metrics(values, None, bulk)["mp_softrank"] == pytest.approx(1, rel=0.03)
+
+
+def test_spikes_do_not_move_the_bulk():
+    weight = torch.randn(256, 1024, generator=torch.Generator().manual_seed(0))
+    spiked = weight + 3 * torch.outer(torch.randn(256), torch.randn(1024)) / 4
+    plain, moved = (fit_bulk(eigenvalues(matrix), 256, 1024) for matrix in (weight, spiked))
+    assert moved.high == pytest.approx(plain.high, rel=0.02)
+    assert float(eigenvalues(spiked)[-1]) > 2 * moved.high
+
+
+def test_the_density_holds_all_the_mass():
+    low, high = edges(64, 256, 0.5)
+    x = torch.linspace(low, high, 200_001, dtype=torch.float64)
+    assert float(torch.trapezoid(density(x, 64, 256, 0.5), x)) == pytest.approx(1, abs=1e-4)
+    assert float(density(torch.tensor([high * 1.1], dtype=torch.float64), 64, 256, 0.5)) == 0
+
+
+@pytest.mark.parametrize("weight", [torch.zeros(8, 8), torch.eye(8)])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_what_has_no_tail_says_so(weight, choice):
+    with pytest.raises(InputError, match="at least two different eigenvalues"):
+        fit_tail(nonzero(eigenvalues(weight)), choice)
+
+
+def test_a_zero_matrix_has_no_metrics_and_a_rank_one_matrix_some():
+    assert metrics(eigenvalues(torch.zeros(4, 6)), None, None) == {}
+    found = metrics(eigenvalues(torch.outer(torch.arange(1.0, 5), torch.ones(6))), None, None)
+    assert found["stable_rank"] == pytest.approx(1)
+    assert found["entropy"] == pytest.approx(0, abs=1e-12)
+    assert found["norm"] == pytest.approx(30 * 6)
