@@ -17,7 +17,8 @@ def check(config: RunConfig, profile: ModelProfile) -> None:
             raise InputError(
                 f"{part}.seqlen = {seqlen} is beyond the model's maximum of {profile.max_seqlen} tokens; choose shorter windows."
             )
-    config.allocation.sparsities(profile, config.sparsity)
+    if config.allocation.measures is None:
+        config.allocation.sparsities(profile, config.sparsity)
     for stage in config.stages:
         if isinstance(stage, FactorStage):
             chosen = [module for module in profile.modules if stage.chooses(module.name, module.label)]

@@ -103,6 +103,15 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         return tuple(sorted(stages, key=lambda stage: stage.order))
 
     @model_validator(mode="after")
+    def _allocation_fits(self) -> Self:
+        if self.pattern.sparsity is not None and self.allocation.name != Uniform.name:
+            raise InputError(
+                f"allocation = {self.allocation.name} contradicts pattern = {self.pattern.label}, which prunes every module alike; "
+                "choose the uniform allocation or an unstructured pattern."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         self.method.check(self.pattern)
         for stage in self.stages:
@@ -142,7 +151,10 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         """A short name for lists: method, pattern, sparsity."""
         percent = f"{100 * self.sparsity:g} %"
         shape = percent if self.pattern.sparsity is None else f"{self.pattern.label} ({percent})"
-        return " + ".join([f"{self.method.title} {shape}", *(stage.title for stage in self.stages)])
+        parts = [f"{self.method.title} {shape}", *(stage.title for stage in self.stages)]
+        if self.allocation.name != Uniform.name:
+            parts.insert(1, self.allocation.title)
+        return " + ".join(parts)
 
 
 class Identity(BaseModel, frozen=True):

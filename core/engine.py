@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from core.aftercheck import check_counts, check_factors, check_mask, check_refined, check_weight
+from core.allocation.base import Allocation, Measured
 from core.config import RunConfig
 from core.errors import InputError
 from core.events import (
@@ -21,6 +22,7 @@ from core.events import (
     Event,
     Finished,
     GroupRefined,
+    Message,
     ModuleEvent,
     ModulePruned,
     ModuleRefined,
@@ -59,7 +61,8 @@ def prune_model(
         for name, module in block.modules.items():
             out_features, in_features = read_weight(module).shape
             recipe.pattern.check(name, (out_features, in_features))
-    sparsities = config.allocation.sparsities(profile(model), config.sparsity)
+    measured = yield from _measured(blocks, config.allocation)
+    sparsities = config.allocation.sparsities(profile(model), config.sparsity, measured)
     windows = calibration if recipe.needs_text else _sample_windows(calibration)
     # A gradient is taken one sequence at a time, so the stream then runs that way.
     batch_size = 1 if recipe.block_stages else config.calibration.batch_size
@@ -69,7 +72,7 @@ def prune_model(
         for block in blocks:
             block_started = time.perf_counter()
             yield BlockStarted(block=block.index, name=block.name)
-            for event in _BlockPass(model, block, stream, recipe, sparsities, len(windows)).run():
+            for event in _BlockPass(model, block, stream, recipe, sparsities, measured, len(windows)).run():
                 if isinstance(event, ModuleEvent):
                     pruned[event.module] = event
                 yield event
@@ -81,6 +84,18 @@ def prune_model(
         parameters=sum(event.parameters for event in pruned.values()),
         seconds=time.perf_counter() - started,
     )
+
+
+def _measured(blocks: list[Block], allocation: Allocation) -> Generator[Event, None, Measured]:
+    """What the allocation rests on, of every dense weight; nothing where the profile is enough."""
+    measured: dict[str, float | None] = {}
+    for block in blocks if allocation.measures else []:
+        for name, module in block.modules.items():
+            measured[name] = allocation.measure(read_weight(module).float())
+            yield Working(text=f"{name}: {allocation.measures}")
+            if measured[name] is None:
+                yield Message(text=f"{name} has no {allocation.measures} to measure; it gets the others' mean.")
+    return measured
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,7 @@ class _BlockPass:
     stream: Stream
     recipe: _Recipe
     sparsities: Mapping[str, float]
+    measured: Measured
     sequences: int
     _inputs: dict[str, InputStatistics] = field(default_factory=dict)
     _dense: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -194,12 +210,16 @@ class _BlockPass:
             error_basis=basis,
             seconds=time.perf_counter() - started + share,
             updated=updated,
-            report=(choice.report if choice else {}) | result.report,
+            report={**self._measured_of(name), **(choice.report if choice else {}), **result.report},
             keep=result.keep,
             permutation=permutation,
         )
         self._told[name] = event
         yield event
+
+    def _measured_of(self, name: str) -> dict[str, float]:
+        value, quantity = self.measured.get(name), self.recipe.config.allocation.measures
+        return {} if value is None or quantity is None else {quantity: value}
 
     def _put(self, name: str, result: Pruned, by: str) -> None:
         """Writes a result, checked, into its module."""

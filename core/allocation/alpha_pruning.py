@@ -1,0 +1,136 @@
+"""AlphaPruning: the less heavy-tailed a layer's spectrum, the more of it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from pydantic import Field
+
+from core.allocation.balance import balance
+from core.allocation.base import Allocation, Measured
+from core.errors import InputError
+from core.lazy import torch
+from core.profile import ModelProfile
+from core.reference import Reference
+from core.registry import ADVANCED
+from core.spectra.esd import eigenvalues, nonzero
+from core.spectra.hill import Bound, Choice, fit_tail
+from core.spectra.marchenko_pastur import fit_bulk
+from core.spectra.metrics import METRICS, metrics
+
+_OF_THE_TAIL = ("alpha", "alpha_weighted", "log_alpha_norm")
+
+
+class AlphaPruning(Allocation):
+    """A metric of each module's spectrum, averaged over its block, mapped linearly to ``[1 - epsilon, 1 + epsilon]``.
+
+    The highest of what bears pruning (for alpha: the lightest tail) gets ``1 + epsilon`` times the target; all are scaled
+    so that the parameter-weighted mean is the target. Source: Lu et al. (arXiv 2410.10912), section 3. Deviations: values
+    beyond what a sparsity can be are clamped and the excess redistributed; a metric that is the same everywhere gives the
+    uniform allocation (the program divides by zero).
+    """
+
+    name: ClassVar[str] = "alpha_pruning"
+    title: ClassVar[str] = "AlphaPruning"
+    summary: ClassVar[str] = (
+        "Layers whose spectrum has a heavy tail (a low alpha) are taken to be well trained and lose less; layers with a light "
+        "tail lose more. The metric is measured on the dense weights, which takes some seconds."
+    )
+    formula: ClassVar[str] = (
+        r"s_b \propto 1 - \varepsilon + 2\varepsilon\,\frac{\alpha_b - \alpha_{\min}}{\alpha_{\max} - \alpha_{\min}},"
+        r"\quad \alpha = 1 + \frac{n}{\sum_i \ln \lambda_i - n \ln \lambda_{\min}}"
+    )
+    reference: ClassVar[Reference] = Reference(
+        key="lu2024alphapruning",
+        title="AlphaPruning: Using Heavy-Tailed Self Regularization Theory for Improved Layer-wise Pruning of Large "
+        "Language Models",
+        authors=("Haiquan Lu", "Yefan Zhou", "Shiwei Liu", "Zhangyang Wang", "Michael W. Mahoney", "Yaoqing Yang"),
+        year=2024,
+        arxiv="2410.10912",
+        venue="Advances in Neural Information Processing Systems",
+    )
+    epsilon: float = Field(
+        0.3, ge=0, lt=1, title="Spread ε", description="How far the sparsities spread around the target: 0 is uniform."
+    )
+    metric: Literal[
+        "alpha",
+        "alpha_weighted",
+        "log_alpha_norm",
+        "log_norm",
+        "log_spectral_norm",
+        "stable_rank",
+        "entropy",
+        "mp_softrank",
+    ] = Field("alpha", title="Metric", description="What is measured of a spectrum; alpha is the paper's.")
+    per: Literal["block", "module"] = Field(
+        "block",
+        title="Average over",
+        description="block: a block's modules share the mean of their metrics; module: each its own.",
+    )
+    fit: Choice = Field(
+        "peak",
+        title="Tail fit",
+        description="Where the tail begins: near the peak of the histogram (the paper's), at the median, or wherever the KS "
+        "distance is smallest.",
+        json_schema_extra=ADVANCED,
+    )
+    bound: Bound = Field(
+        "reference",
+        title="Lower bound",
+        description="Of the peak fit: as the authors' program has it (reference), or as it was meant (corrected).",
+        json_schema_extra=ADVANCED,
+    )
+
+    @property
+    def measures(self) -> str:
+        return self.metric
+
+    def measure(self, weight: Float[torch.Tensor, "out in"]) -> float | None:
+        values = eigenvalues(weight)
+        positive = nonzero(values)
+        if len(positive) == 0:
+            return None
+        try:
+            tail = fit_tail(positive, self.fit, self.bound) if self.metric in _OF_THE_TAIL else None
+        except InputError:  # a constant spectrum has no tail, and no alpha
+            return None
+        bulk = fit_bulk(positive, weight.shape[0], weight.shape[1]) if self.metric == "mp_softrank" else None
+        return metrics(values, tail, bulk).get(self.metric)
+
+    def sparsities(self, profile: ModelProfile, target: float, measured: Measured | None = None) -> dict[str, float]:
+        if not measured:
+            raise InputError(
+                f"allocation = {self.name} needs the spectra of the weights, which are measured when it runs."
+            )
+        values = self._complete(profile, measured)
+        if self.per == "block":
+            values = _block_means(profile, values)
+        sizes = {module.name: module.parameters for module in profile.modules}
+        return balance(self._wishes(values), sizes, target)
+
+    def _complete(self, profile: ModelProfile, measured: Measured) -> dict[str, float]:
+        """The values with their sign turned so that more bears more pruning; modules without one get the mean."""
+        direction = METRICS[self.metric].direction
+        known = {name: direction * value for name, value in measured.items() if value is not None}
+        if not known:
+            raise InputError(f"allocation = {self.name}: no module has a {self.metric}; choose another metric.")
+        mean = sum(known.values()) / len(known)
+        return {module.name: known.get(module.name, mean) for module in profile.modules}
+
+    def _wishes(self, values: Mapping[str, float]) -> dict[str, float]:
+        low, high = min(values.values()), max(values.values())
+        if high == low:
+            return dict.fromkeys(values, 1.0)
+        step = 2 * self.epsilon / (high - low)
+        return {name: 1 - self.epsilon + (value - low) * step for name, value in values.items()}
+
+
+def _block_means(profile: ModelProfile, values: Mapping[str, float]) -> dict[str, float]:
+    """Each module's block's plain mean."""
+    by_block: dict[int, list[float]] = {}
+    for module in profile.modules:
+        by_block.setdefault(module.block, []).append(values[module.name])
+    means = {block: sum(found) / len(found) for block, found in by_block.items()}
+    return {module.name: means[module.block] for module in profile.modules}
