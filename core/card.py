@@ -45,10 +45,7 @@ def model_card(run: Run, factored: bool, folded: dict[str, list[str]], permuted:
         ),
         f"Perplexity on {result.evaluated_on}; calibrated on {result.calibrated_on}. Target sparsity "
         f"{result.target_sparsity:.4%}, achieved {result.sparsity:.4%} ({result.pruned:,} weights).",
-        "## How it was made\n\n"
-        + _table(
-            ("part", "choice", "parameters"), [_row(part) for part in (config.method, config.pattern, *config.stages)]
-        ),
+        "## How it was made\n\n" + _table(("part", "choice", "parameters"), [_row(part) for part in _parts(run)]),
         *_orders(folded, sorted(permuted)),
         "## Loading\n\n" + (_LOAD_FACTORED if factored else _LOAD),
         "## Repeating it\n\n`python -m core prune --config prunescope.json`, with this folder's `prunescope.json`:\n\n"
@@ -58,6 +55,11 @@ def model_card(run: Run, factored: bool, folded: dict[str, list[str]], permuted:
         "## Citation\n\n```bibtex\n" + "\n\n".join(_references(run)) + "\n```",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _parts(run: Run) -> list[Component]:
+    config = run.config
+    return [config.method, config.pattern, config.allocation, *config.stages]
 
 
 def _base(run: Run) -> str:
@@ -87,8 +89,9 @@ def _orders(folded: dict[str, list[str]], permuted: list[str]) -> list[str]:
 
 def _references(run: Run) -> list[str]:
     found: dict[str, Reference] = {}
-    for part in (run.config.method, *run.config.stages):
-        found[part.reference.key] = part.reference
+    for part in _parts(run):
+        if (reference := getattr(part, "reference", None)) is not None:
+            found[reference.key] = reference
     return [reference.bibtex for reference in found.values()]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from core.cli.options import CompareCommand, RunCommand, config_values
+from core.cli.options import CompareCommand, ModelCommand, RunCommand, config_values
 from core.disk import writing
 from core.errors import Cancelled, InputError, explain
 
@@ -168,6 +168,25 @@ def methods(bibtex: bool) -> None:
         return
     for table in registered_tables():
         console.print(table)
+
+
+@main.command(cls=ModelCommand)
+@click.option(
+    "--fit", type=click.Choice(["median", "peak", "ks"]), default="peak", show_default=True, help="Where tails begin."
+)
+@click.option(
+    "--bound",
+    type=click.Choice(["reference", "corrected"]),
+    default="reference",
+    show_default=True,
+    help="Lower end of the peak fit: as the authors' program has it, or as it was meant.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .csv or .parquet.")
+def spectra(fit: str, bound: str, out: Path | None, **given: Any) -> None:
+    """Print the spectra of a model's weights: alpha, its standard error, D, and other metrics of every module."""
+    from core.cli.spectra import print_spectra
+
+    print_spectra(fit, bound, out, given)
 
 
 @main.group()

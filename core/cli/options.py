@@ -38,18 +38,23 @@ class RunCommand(click.Command):
         return [*_parameters(), *super().get_params(ctx)]
 
 
-_MODEL_OPTIONS = ("dtype", "device", "revision", "allow_bin")
+_MODEL_OPTIONS = ("model", "dtype", "device", "revision", "allow_bin")
 
 
 class CompareCommand(click.Command):
-    """A command with the options that all runs of a comparison share."""
+    """A command with the options that all runs of a comparison share: model, calibration and evaluation."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        shared = ("model", *_MODEL_OPTIONS)
-        common = [
-            p for p in _parameters() if p.name in shared or str(p.name).startswith(tuple(f"{s}_" for s in _SECTIONS))
-        ]
+        sections = tuple(f"{section}_" for section in _SECTIONS)
+        common = [p for p in _parameters() if p.name in _MODEL_OPTIONS or str(p.name).startswith(sections)]
         return [*super().get_params(ctx), *common]
+
+
+class ModelCommand(click.Command):
+    """A command with the options that say which model, and how it is loaded."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *(p for p in _parameters() if p.name in _MODEL_OPTIONS)]
 
 
 def _parameters() -> list[click.Parameter]:

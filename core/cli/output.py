@@ -18,6 +18,7 @@ from core.figures import loss_words, retained_words
 from core.methods import Method
 from core.numbers import plain
 from core.patterns import Pattern
+from core.reference import Reference
 from core.registry import Component
 from core.stages import Stage
 from core.statistics import STATISTICS
@@ -153,8 +154,10 @@ def _parameters(cls: type[Component]) -> str:
 
 
 def all_bibtex() -> str:
-    """The papers of all methods and stages, each once."""
-    references = {cls.reference.key: cls.reference for cls in (*Method.registry.classes(), *Stage.registry.classes())}
+    """The papers of all methods, stages and allocations, each once."""
+    classes = (*Method.registry.classes(), *Stage.registry.classes(), *Allocation.registry.classes())
+    papers: list[Reference] = [cls.reference for cls in classes if hasattr(cls, "reference")]
+    references = {paper.key: paper for paper in papers}
     return "\n\n".join(reference.bibtex for reference in references.values())
 
 
