@@ -149,10 +149,10 @@ class Barber(BlockStage):
     order: ClassVar[int] = 30
 
     granularity: Granularity = Field(
-        "output1",
+        "block",
         title="Granularity",
         description="Where weights are compared: all modules of a sub-block together (block), a matrix (layer), a row (output1), "
-        "a column (input1).",
+        "a column (input1). A small threshold on short rows or columns swaps nothing.",
     )
     metric: Literal["WD", "W", "D"] = Field(
         "WD",
