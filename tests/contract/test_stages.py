@@ -100,8 +100,9 @@ def assert_exact(event: ModuleEvent, config: RunConfig) -> None:
 
 def parts_for(method: str, stages: tuple[str, ...]) -> list:
     """Barber resets survivors to dense unless told otherwise, which is refused after a reconstruction."""
-    kept = {"stage": "barber", "keep_reconstruction": True}
-    return [kept if stage == "barber" and "reconstruction" in stages else stage for stage in stages]
+    kept = "reconstruction" in stages
+    barber = {"stage": "barber", "granularity": "output1", "keep_reconstruction": kept}
+    return [barber if stage == "barber" else stage for stage in stages]
 
 
 @pytest.mark.parametrize(("family", "method", "pattern", "stages"), CASES)
