@@ -68,7 +68,6 @@ def _fits(module: torch.nn.Linear) -> bool:
     return rows_fit and holds_two_of_four(module.weight)
 
 
-@torch.no_grad()
 def measure(model: torch.nn.Module, windows: Int[torch.Tensor, "n seqlen"], repeats: int = 10) -> Acceleration:
     """Accelerates ``model`` in place and measures its forward on ``windows`` before and after (the median)."""
     before = _seconds(model, windows, repeats)
@@ -81,7 +80,8 @@ def _seconds(model: torch.nn.Module, windows: torch.Tensor, repeats: int) -> flo
     tokens, times = windows.to(device), []
     for _ in range(repeats + 2):  # the first two warm up
         started = time.perf_counter()
-        model(input_ids=tokens, use_cache=False)
+        with torch.no_grad():
+            model(input_ids=tokens, use_cache=False)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - started)

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
-from types import ModuleType
 
 from core.errors import InputError
-from core.settings import settings
 
-_loaded: dict[str, ModuleType] = {}
+VARIABLE = "PRUNESCOPE_PLUGINS"
+
+_loaded: set[str] = set()
 
 
 def load_plugins() -> None:
     """Imports the modules that ``PRUNESCOPE_PLUGINS`` names and that are not imported yet.
 
-    Raises InputError, naming the plugin, where one cannot be imported.
+    Called at every look-up in a registry, so it reads the variable itself: settings take a millisecond to make. Raises
+    InputError, naming the plugin, where one cannot be imported.
     """
-    for name in filter(None, map(str.strip, settings().plugins.split(","))):
+    for name in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
         if name in _loaded:
             continue
         try:
-            module = _from_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+            if name.endswith(".py"):
+                _import_file(Path(name))
+            else:
+                importlib.import_module(name)
         except (ImportError, OSError, SyntaxError) as error:
             raise InputError(f"plugin = {name!r} cannot be imported: {error}.") from error
-        _loaded[name] = module
+        _loaded.add(name)
 
 
-def _from_file(file: Path) -> ModuleType:
-    """A module out of a file, under a name that stays the same wherever this process stands."""
+def _import_file(file: Path) -> None:
+    """Imports a file, under a name that stays the same wherever this process stands."""
     file = file.expanduser().absolute()
     name = f"prunescope_plugin_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
@@ -43,4 +48,3 @@ def _from_file(file: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
-    return module

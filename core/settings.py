@@ -37,10 +37,6 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(1, ge=1, description="How often a run whose worker died is tried in all.")
 
-    plugins: str = Field(
-        "", description="Modules or .py files, separated by commas, that register methods and the like when imported."
-    )
-
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.home / 'runs.sqlite3'}"

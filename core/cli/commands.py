@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from core.cli.options import CompareCommand, ModelCommand, RunCommand, config_values
 from core.disk import writing
 from core.errors import Cancelled, InputError, explain
+from core.plugins import VARIABLE
 
 _NOT_FOUND_CODE, _CANCELLED_CODE = 2, 130
 
@@ -52,7 +53,7 @@ def main(home: str | None, cache: str | None, plugins: tuple[str, ...], verbose:
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
     _quiet_libraries()
     named = ",".join(plugins)
-    for name, value in (("PRUNESCOPE_HOME", home), ("PRUNESCOPE_CACHE", cache), ("PRUNESCOPE_PLUGINS", named)):
+    for name, value in (("PRUNESCOPE_HOME", home), ("PRUNESCOPE_CACHE", cache), (VARIABLE, named)):
         if value:
             os.environ[name] = value
 
