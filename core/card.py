@@ -82,7 +82,7 @@ def _orders(folded: dict[str, list[str]], permuted: list[str]) -> list[str]:
     return [
         "## Order of inputs\n\nChannel reallocation chose N:M in another order of the inputs. "
         f"In {len(folded)} modules that order was folded into the modules before, so plain N:M holds there; "
-        f"in {len(permuted)} modules N:M holds in the order kept in `masks.safetensors` under `permutation of <module>` "
+        f"in {len(permuted)} modules N:M holds in the order kept in `pruning/masks.safetensors` under `permutation of <module>` "
         "(new position → column)."
     ]
 

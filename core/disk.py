@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from core.errors import InputError
 
 _FULL = "No space left on device"
@@ -19,8 +21,8 @@ def writing(place: Path, setting: str | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         raise _storage_error(error, place, setting) from error
-    except Exception as error:
-        if _FULL not in str(error):  # safetensors wraps the system's error in its own type
+    except SafetensorError as error:  # it wraps the system's error in its own type
+        if _FULL not in str(error):
             raise
         raise _storage_error(OSError(errno.ENOSPC, _FULL), place, setting) from error
 

@@ -13,7 +13,7 @@ from core.models.folding import fold
 from core.models.sources import LoadedModel
 from core.store import Run, Store
 from core.store.artifacts import new_folder, pack, write_config, write_masks
-from core.target import RUN_FILE, check_target
+from core.target import MASKS_FOLDER, RUN_FILE, check_target
 
 
 def save(loaded: LoadedModel, run: Run, store: Store, directory: Path, overwrite: bool = False) -> Path:
@@ -36,7 +36,8 @@ def save(loaded: LoadedModel, run: Run, store: Store, directory: Path, overwrite
         masks = _in_new_order(store.masks(run.id), permutations, folded)
         kept = {name: order for name, order in permutations.items() if name not in folded}
         shapes = {name: (mask.shape[0], mask.shape[1]) for name, mask in masks.items()}
-        write_masks(folder, {name: pack(mask) for name, mask in masks.items()}, shapes, kept)
+        (folder / MASKS_FOLDER).mkdir()
+        write_masks(folder / MASKS_FOLDER, {name: pack(mask) for name, mask in masks.items()}, shapes, kept)
         write_config(folder, run.config.model_dump(mode="json"), RUN_FILE)
         (folder / "README.md").write_text(model_card(run, bool(ranks), folded, kept), encoding="utf-8")
     return directory

@@ -8,6 +8,8 @@ from core.errors import InputError
 from core.models.sources import LocalFolder, ModelSource
 
 RUN_FILE = "prunescope.json"
+MASKS_FOLDER = "pruning"
+"""Of a saved model: apart from its weights, since some programs load every safetensors file they find beside them."""
 
 
 def check_target(directory: Path, overwrite: bool, model: ModelSource | None = None) -> None:

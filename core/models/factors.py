@@ -74,9 +74,7 @@ def load_factored(model: PreTrainedModel, ranks: Mapping[str, int], folder: Path
     from huggingface_hub import load_torch_model
 
     replace_all(model, ranks)
-    single = folder / _PATTERN.format(suffix="")
-    place = single if single.is_file() else folder
-    missing = load_torch_model(model, place, filename_pattern=_PATTERN).missing_keys  # type: ignore[attr-defined]
+    missing = load_torch_model(model, folder, filename_pattern=_PATTERN).missing_keys  # type: ignore[attr-defined]
     weights = dict(model.named_parameters(remove_duplicate=False))
     loaded = {weight.data_ptr() for name, weight in weights.items() if name not in missing}
     return [name for name in missing if weights[name].data_ptr() not in loaded]  # tied ones are there

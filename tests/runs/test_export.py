@@ -51,7 +51,7 @@ def test_orders_are_folded_where_that_is_exact(
     assert run.result is not None
     export_run(run.id, tmp_path / "saved", store)
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "saved").eval()
-    masks, kept = read_masks(tmp_path / "saved"), read_permutations(tmp_path / "saved")
+    masks, kept = read_masks(tmp_path / "saved" / "pruning"), read_permutations(tmp_path / "saved" / "pruning")
     last = {"llama": "mlp.down_proj", "opt": "fc2", "gpt2": "mlp.c_proj", "qwen3": "mlp.down_proj"}[family]
     modules = {name: module for block in decoder_blocks(saved) for name, module in block.modules.items()}
     assert set(modules) == set(masks)
