@@ -163,8 +163,8 @@ class Identity(BaseModel, frozen=True):
     model_revision: str
     calibration_fingerprint: str
     evaluation_fingerprint: str
-    method_version: int
-    stage_versions: tuple[int, ...] = ()
+    versions: tuple[int, ...] = ()
+    """Of method, pattern, allocation and stages."""
 
     def run_id(self, config: RunConfig) -> str:
         text = config.canonical() + self.model_dump_json()
@@ -180,6 +180,5 @@ def identify(config: RunConfig) -> Identity:
         model_revision=config.model.revision_key(),
         calibration_fingerprint=config.calibration.corpus.fingerprint(),
         evaluation_fingerprint=config.evaluation.corpus.fingerprint(),
-        method_version=config.method.version,
-        stage_versions=tuple(stage.version for stage in config.stages),
+        versions=tuple(part.version for part in (config.method, config.pattern, config.allocation, *config.stages)),
     )

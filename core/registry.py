@@ -77,6 +77,8 @@ class Component(BaseModel, frozen=True, extra="forbid"):
     name: ClassVar[str]
     title: ClassVar[str]
     registry: ClassVar[Registry[Any]]
+    version: ClassVar[int] = 1
+    """Raised whenever the results change, so that old runs are not mistaken for new ones."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -41,8 +41,6 @@ class Method(Component):
     formula: ClassVar[str]
     """LaTeX."""
     reference: ClassVar[Reference]
-    version: ClassVar[int] = 1
-    """Raised whenever the results change, so that old runs are not mistaken for new ones."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """Names of the statistics that ``prune`` reads."""
     group: ClassVar[Group] = "layer"

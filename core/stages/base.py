@@ -27,8 +27,6 @@ class Stage(Component):
     summary: ClassVar[str]
     formula: ClassVar[str]
     reference: ClassVar[Reference]
-    version: ClassVar[int] = 1
-    """Raised whenever the results change."""
     needs: ClassVar[frozenset[str]] = frozenset()
     order: ClassVar[int]
 

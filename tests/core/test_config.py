@@ -16,7 +16,7 @@ from core.models.sources import Embedded, Hub
 from core.patterns import NM, Unstructured
 from core.registry import Component, Registry
 
-IDENTITY = Identity(model_revision="r1", calibration_fingerprint="c1", evaluation_fingerprint="e1", method_version=1)
+IDENTITY = Identity(model_revision="r1", calibration_fingerprint="c1", evaluation_fingerprint="e1", versions=(1, 1, 1))
 CONFIGS = [
     RunConfig(),
     RunConfig(method=SparseGPT(blocksize=64, damping=0.1), pattern=NM(n=1, m=4)),
@@ -148,7 +148,7 @@ def test_every_field_changes_the_id(clean_registries):
 
 @pytest.mark.parametrize("field", Identity.model_fields)
 def test_what_the_words_stood_for_changes_the_id(field):
-    other = IDENTITY.model_copy(update={field: {"method_version": 2, "stage_versions": (2,)}.get(field, "other")})
+    other = IDENTITY.model_copy(update={field: (2, 1, 1) if field == "versions" else "other"})
     assert other.run_id(CONFIGS[0]) != IDENTITY.run_id(CONFIGS[0])
 
 
@@ -161,10 +161,7 @@ def test_the_id_is_the_hash_of_config_and_identity():
         '"symmetric":false},"model":{"device":"auto","dtype":"auto","source":"embedded"},'
         '"pattern":{"m":4,"n":1,"pattern":"nm"},"sparsity":0.75,"stages":[]}'
     )
-    identity = (
-        '{"model_revision":"r1","calibration_fingerprint":"c1","evaluation_fingerprint":"e1","method_version":1,'
-        '"stage_versions":[]}'
-    )
+    identity = '{"model_revision":"r1","calibration_fingerprint":"c1","evaluation_fingerprint":"e1","versions":[1,1,1]}'
     assert CONFIGS[1].canonical() == config
     assert IDENTITY.run_id(CONFIGS[1]) == hashlib.sha256((config + identity).encode()).hexdigest()[:16]
 

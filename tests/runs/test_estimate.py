@@ -75,7 +75,7 @@ def run_of(chosen: RunConfig, prune_seconds: float, result: bool = True) -> Run:
         phase_total=0,
         cancel_requested=False,
     )
-    identity = Identity(model_revision="", calibration_fingerprint="", evaluation_fingerprint="", method_version=1)
+    identity = Identity(model_revision="", calibration_fingerprint="", evaluation_fingerprint="", versions=(1, 1, 1))
     return Run(
         id="r",
         name="r",

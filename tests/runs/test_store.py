@@ -29,7 +29,7 @@ from core.store.database import open_database
 from core.store.tables import Base
 from tests.runs.peer import Peer
 
-IDENTITY = Identity(model_revision="r1", calibration_fingerprint="c1", evaluation_fingerprint="e1", method_version=1)
+IDENTITY = Identity(model_revision="r1", calibration_fingerprint="c1", evaluation_fingerprint="e1", versions=(1, 1, 1))
 
 
 def config_of(seed: int = 0, **changes: Any) -> RunConfig:
