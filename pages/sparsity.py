@@ -55,14 +55,27 @@ def _empty(run: Run | None) -> None:
 def _figures(run: Run, table: pd.DataFrame) -> None:
     result = run.result
     assert result is not None
-    columns = st.columns(4)
-    columns[0].metric("Sparsity", text.percent(result.sparsity), help="Share of the prunable weights that are pruned.")
-    columns[1].metric("Target", text.percent(result.target_sparsity))
-    columns[2].metric("Weights pruned", text.count(result.pruned), help=f"{result.pruned:,} of {result.parameters:,}.")
     dead = int(table.dead_inputs.sum())
-    columns[3].metric(
-        "Dead inputs", f"{dead:,}", help="Inputs that were zero for every calibration token; not counted as pruned."
-    )
+    with st.container(horizontal=True):
+        st.metric(
+            "Sparsity",
+            text.percent(result.sparsity),
+            help="Share of the prunable weights that are pruned.",
+            width="content",
+        )
+        st.metric("Target", text.percent(result.target_sparsity), width="content")
+        st.metric(
+            "Weights pruned",
+            text.count(result.pruned),
+            help=f"{result.pruned:,} of {result.parameters:,}.",
+            width="content",
+        )
+        st.metric(
+            "Dead inputs",
+            f"{dead:,}",
+            help="Inputs that were zero for every calibration token; not counted as pruned.",
+            width="content",
+        )
 
 
 def _grid(table: pd.DataFrame, selection: state.Selection) -> None:

@@ -98,26 +98,36 @@ def before(config: RunConfig, shown: Run | None) -> None:
 
 def _cost(config: RunConfig, profile: ModelProfile, runs: list[Run]) -> None:
     speed = stored_speed(cache.store())
-    columns = st.columns(4)
-    columns[0].metric("Modules", f"{len(profile.modules)}", help=f"Linear maps in {profile.blocks} decoder blocks.")
-    columns[1].metric(
-        "Weights to prune",
-        text.count(profile.prunable * config.sparsity),
-        help=f"Of {text.count(profile.prunable)} prunable ones; the model has {text.count(profile.parameters)} parameters. "
-        "Embeddings and the head are not pruned.",
-    )
-    if speed is None:
-        with columns[2]:
+    with st.container(horizontal=True):
+        st.metric(
+            "Modules",
+            f"{len(profile.modules)}",
+            help=f"Linear maps in {profile.blocks} decoder blocks.",
+            width="content",
+        )
+        st.metric(
+            "Weights to prune",
+            text.count(profile.prunable * config.sparsity),
+            help=f"Of {text.count(profile.prunable)} prunable ones; the model has {text.count(profile.parameters)} parameters. "
+            "Embeddings and the head are not pruned.",
+            width="content",
+        )
+        if speed is None:
             _await_speed()
-        return
-    cost = predicted(config, profile, runs, speed)
-    basis = (
-        f"scaled by {cost.from_runs} earlier runs"
-        if cost.from_runs
-        else "from this machine's speed; runs will sharpen it"
-    )
-    columns[2].metric("Time, about", text.about(cost.seconds), help=f"Predicted, {basis}.")
-    columns[3].metric("Memory, about", text.size(cost.memory), help="Predicted peak for weights and activations.")
+            return
+        cost = predicted(config, profile, runs, speed)
+        basis = (
+            f"scaled by {cost.from_runs} earlier runs"
+            if cost.from_runs
+            else "from this machine's speed; runs will sharpen it"
+        )
+        st.metric("Time, about", text.about(cost.seconds), help=f"Predicted, {basis}.", width="content")
+        st.metric(
+            "Memory, about",
+            text.size(cost.memory),
+            help="Predicted peak for weights and activations.",
+            width="content",
+        )
 
 
 @st.fragment(run_every=1.0)
@@ -125,7 +135,12 @@ def _await_speed() -> None:
     """Stands where the time will be, and reruns the page once the worker has measured this machine."""
     if stored_speed(cache.store()) is not None:
         st.rerun(scope="app")
-    st.metric("Time, about", "…", help="The worker is starting and measuring this machine; it takes some seconds.")
+    st.metric(
+        "Time, about",
+        "…",
+        help="The worker is starting and measuring this machine; it takes some seconds.",
+        width="content",
+    )
 
 
 def predicted(config: RunConfig, profile: ModelProfile, runs: list[Run], speed: float) -> Estimate:

@@ -47,32 +47,36 @@ def _ended_early(run: Run) -> None:
 
 def _figures(run: Run, result: RunResult) -> None:
     dense, pruned = result.dense_perplexity, result.perplexity
-    columns = st.columns(4)
-    columns[0].metric(
-        "Perplexity",
-        text.perplexity(pruned.value),
-        delta=text.perplexity(pruned.value - dense.value),
-        delta_color="inverse",
-        help=f"± {text.perplexity(pruned.standard_error or 0)} standard error over {pruned.windows} windows. Lower is better; "
-        "the arrow says by how much it rose above the dense model's.",
-    )
-    columns[1].metric(
-        "Dense",
-        text.perplexity(dense.value),
-        help=f"± {text.perplexity(dense.standard_error or 0)} standard error over {dense.windows} windows, before pruning.",
-    )
-    columns[2].metric(
-        "Sparsity",
-        text.percent(result.sparsity),
-        help=f"Target {text.percent(result.target_sparsity)}; {result.pruned:,} of {result.parameters:,} weights are pruned.",
-    )
-    columns[3].metric(
-        "Bitmask size",
-        text.size(result.bitmask_bytes),
-        delta=f"{result.bitmask_bytes / result.dense_bytes - 1:.0%} of {text.size(result.dense_bytes)}",
-        delta_color="inverse",
-        help="Prunable modules stored as one bit a weight plus the survivors.",
-    )
+    with st.container(horizontal=True):
+        st.metric(
+            "Perplexity",
+            text.perplexity(pruned.value),
+            delta=text.perplexity(pruned.value - dense.value),
+            delta_color="inverse",
+            help=f"± {text.perplexity(pruned.standard_error or 0)} standard error over {pruned.windows} windows. Lower is better; "
+            "the arrow says by how much it rose above the dense model's.",
+            width="content",
+        )
+        st.metric(
+            "Dense",
+            text.perplexity(dense.value),
+            help=f"± {text.perplexity(dense.standard_error or 0)} standard error over {dense.windows} windows, before pruning.",
+            width="content",
+        )
+        st.metric(
+            "Sparsity",
+            text.percent(result.sparsity),
+            help=f"Target {text.percent(result.target_sparsity)}; {result.pruned:,} of {result.parameters:,} weights are pruned.",
+            width="content",
+        )
+        st.metric(
+            "Bitmask size",
+            text.size(result.bitmask_bytes),
+            delta=f"{result.bitmask_bytes / result.dense_bytes - 1:.0%} of {text.size(result.dense_bytes)}",
+            delta_color="inverse",
+            help="Prunable modules stored as one bit a weight plus the survivors.",
+            width="content",
+        )
     st.caption(
         f"Measured on {result.evaluated_on} · calibrated on {result.calibrated_on} · pruned in "
         f"{text.seconds(result.prune_seconds)}, {text.seconds(result.seconds)} in all · "
