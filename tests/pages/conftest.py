@@ -52,7 +52,7 @@ PROFILE = ModelProfile(
 def add_run(store: Store, config: RunConfig | None = None) -> Run:
     """A finished run in which half of every row is pruned, the right half."""
     config = config or RunConfig()
-    identity = Identity(model_revision="r", calibration_fingerprint="c", evaluation_fingerprint="e", method_version=1)
+    identity = Identity(model_revision="r", calibration_fingerprint="c", evaluation_fingerprint="e", versions=(1, 1, 1))
     attempt, _ = store.submit(config, identity)
     store.start(attempt.id)
     keep = torch.ones(8, 8, dtype=torch.bool)

@@ -20,6 +20,20 @@ def button(app, label: str):
     return next(button for button in app.button if button.label == label)
 
 
+@pytest.fixture
+def submitted(store, monkeypatch) -> list[RunConfig]:
+    """The configs that pages submit; each is finished at once."""
+    configs: list[RunConfig] = []
+
+    class Jobs:
+        def submit(self, config):
+            configs.append(config)
+            return add_run(store, config).attempt
+
+    monkeypatch.setattr(cache, "jobs", Jobs)
+    return configs
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_an_empty_store_says_what_to_do(store, page):
     app = open_app(page)
@@ -27,15 +41,7 @@ def test_an_empty_store_says_what_to_do(store, page):
     assert "Prune SmolLM2 now" in [b.label for b in app.button] or "runed" in texts or "prune" in texts
 
 
-def test_the_first_button_submits_the_default_run(store, monkeypatch):
-    submitted = []
-
-    class Jobs:
-        def submit(self, config):
-            submitted.append(config)
-            return add_run(store, config).attempt
-
-    monkeypatch.setattr(cache, "jobs", Jobs)
+def test_the_first_button_submits_the_default_run(submitted):
     app = open_app()
     button(app, "Prune SmolLM2 now").click().run()
     assert submitted == [RunConfig()]
@@ -180,15 +186,7 @@ def test_runs_can_be_deleted(store, run, monkeypatch):
     assert store.runs() == []
 
 
-def test_stages_are_chosen_with_their_fields_and_reach_the_run(store, monkeypatch):
-    submitted = []
-
-    class Jobs:
-        def submit(self, config):
-            submitted.append(config)
-            return add_run(store, config).attempt
-
-    monkeypatch.setattr(cache, "jobs", Jobs)
+def test_stages_are_chosen_with_their_fields_and_reach_the_run(submitted):
     app = open_app()
     app.selectbox(key="pattern").set_value("nm").run()
     app.multiselect(key="stage").set_value(["barber", "reallocation"]).run()
