@@ -64,16 +64,13 @@ COMBINATIONS = [
     for stages in itertools.combinations(STAGES, count)
 ]
 SUPPORTED = [case for case in COMBINATIONS if supported(*case)]
-LARGEST = {case[:2]: case[2] for case in sorted(SUPPORTED, key=lambda case: len(case[2]))}
 
-# GPT-2 takes every combination (without a stage: test_engine.py), the others every stage alone, and for every pattern all
-# stages that go together.
+# Without a stage: test_engine.py.
 CASES = [
     pytest.param(family, *case, id="-".join((family, *case[:2], *case[2])))
     for family in ("gpt2", "llama", "opt", "qwen3")
     for case in SUPPORTED
     if case[2]
-    and (family == "gpt2" or case[2] == LARGEST[case[:2]] or (len(case[2]) == 1 and case[1] in ("unstructured", "2:4")))
 ]
 
 
