@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.shell import ABOUT, FAVICON, navigation
+from dashboard.components.shell import ABOUT, FAVICON, navigation
 
 # A Dask worker imports this file again when it starts; only the app itself may draw.
 if __name__ == "__main__":

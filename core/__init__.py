@@ -9,7 +9,7 @@ from typing import Any
 _PUBLIC = {
     "prune": "core.api",
     "run_config": "core.api",
-    "reopen": "core.api",
+    "reopen": "core.reopening",
     "export_run": "core.api",
     "prune_model": "core.engine",
     "RunConfig": "core.config",

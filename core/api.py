@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.checks import check
 from core.config import RunConfig, identify
-from core.engine import prune_model
 from core.errors import Cancelled, InputError
 from core.events import Event
-from core.execution import calibration_tokens
+from core.measurements import Measurement
 from core.methods import Method
-from core.models.factors import replace
 from core.models.loading import resolve_device
 from core.models.sources import LoadedModel, ModelSource, parse_source
-from core.models.structure import decoder_blocks, read_weight, write_weight
+from core.reopening import reopen
 from core.store import Run, Store
-from core.store.artifacts import left_key, right_key
 from core.target import check_target
 from core.worker import run_attempt
 
@@ -102,41 +99,19 @@ def run_config(
     return outcome.loaded, store.run(attempt.run_id)
 
 
-def reopen(run_id: str, store: Store) -> LoadedModel:
-    """The pruned model of a finished run: dense weights, masks and kept updates; pruned again where these were evicted.
-
-    Raises NotFound where there is no such run, InputError where it never finished or its model has changed since.
-    """
-    run = store.run(run_id)
-    if run.result is None:
-        raise InputError(f"run = {run_id!r} has not finished, so there is no pruned model; repeat the run.")
-    source: ModelSource = run.config.model.pinned(run.identity.model_revision)
-    if source.revision_key() != run.identity.model_revision:
-        raise InputError(f"run = {run_id!r} was made from a model that has changed since; run its config again.")
-    loaded = source.load()
-    modules, kept = store.modules(run_id), store.survivors(run_id)
-    if kept is None and modules.updated.any():
-        if run.config.calibration.corpus.fingerprint() != run.identity.calibration_fingerprint:
-            raise InputError(f"run = {run_id!r} was calibrated on a text that has changed since; run its config again.")
-        for _ in prune_model(loaded.model, run.config, calibration_tokens(run.config, source)):
-            pass
-        return loaded
-    _restore(loaded.model, store.masks(run_id), kept or {})
-    return loaded
-
-
-def _restore(model: Any, masks: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
-    """Makes the dense ``model`` the pruned one that left these masks and weights."""
-    for block in decoder_blocks(model):
-        for name, module in block.modules.items():
-            if left_key(name) in kept:
-                replace(model, name, kept[left_key(name)], kept[right_key(name)])
-                continue
-            keep = masks[name].to(read_weight(module).device)
-            weight = read_weight(module) * keep
-            if name in kept:
-                weight[keep] = kept[name].to(weight)
-            write_weight(module, weight)
+def measure_now(measurement: Measurement, store: Store, report: Callable[[Event], None] | None = None) -> None:
+    """Measures in this process what the store does not know yet. Raises InputError, as the measurement does; Cancelled."""
+    if measurement.known(store):
+        return
+    store.reconcile()
+    attempt, new = store.submit_measurement(measurement)
+    if not new:
+        raise InputError(
+            f"{measurement.label} is {attempt.status} already; wait for it, or cancel it in the dashboard."
+        )
+    run_attempt(store, attempt.id, report=report)
+    if not measurement.known(store):
+        raise Cancelled
 
 
 def export_run(run_id: str, directory: Path, store: Store, overwrite: bool = False) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.allocation import allocate
 from core.config import RunConfig
 from core.errors import InputError
 from core.profile import ModelProfile
@@ -18,7 +19,7 @@ def check(config: RunConfig, profile: ModelProfile) -> None:
                 f"{part}.seqlen = {seqlen} is beyond the model's maximum of {profile.max_seqlen} tokens; choose shorter windows."
             )
     if config.allocation.measures is None:
-        config.allocation.sparsities(profile, config.sparsity)
+        allocate(config.allocation, config.pattern, profile, config.sparsity)
     for stage in config.stages:
         if isinstance(stage, FactorStage):
             chosen = [module for module in profile.modules if stage.chooses(module.name, module.label)]

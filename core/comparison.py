@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
 
+from core.allocation import Allocation, Uniform
 from core.config import RunConfig
 from core.figures import loss_words, retained_words
 from core.methods import Method
@@ -16,33 +18,27 @@ from core.stages import Stage
 from core.store import Run
 
 
-def variants(base: RunConfig, methods: Sequence[Method], stages: Sequence[tuple[Stage, ...]]) -> Iterator[RunConfig]:
-    """``base`` with each method, plain and with each set of stages; combinations that do not go together are left out."""
-    for method in methods:
-        for chosen in [(), *stages]:
-            try:
-                yield RunConfig(
-                    model=base.model,
-                    method=method,
-                    pattern=base.pattern,
-                    sparsity=base.sparsity,
-                    allocation=base.allocation,
-                    stages=chosen,
-                    calibration=base.calibration,
-                    evaluation=base.evaluation,
-                )
-            except ValidationError:  # says which two do not go together
-                continue
-
-
-def stage_title(stage: Stage) -> str:
-    """The stage with the parameters that differ from their defaults."""
-    changed = [
-        name if value is True else f"{name} {value}"
-        for name, value in stage.model_dump().items()
-        if value != type(stage).model_fields[name].default
-    ]
-    return f"{stage.title} ({', '.join(changed)})" if changed else stage.title
+def variants(
+    base: RunConfig,
+    methods: Sequence[Method],
+    stages: Sequence[tuple[Stage, ...]],
+    allocations: Sequence[Allocation] = (Uniform(),),
+) -> Iterator[RunConfig]:
+    """``base`` with each method and allocation, plain and with each set of stages; what does not go together is left out."""
+    for method, allocation, chosen in itertools.product(methods, allocations, [(), *stages]):
+        try:
+            yield RunConfig(
+                model=base.model,
+                method=method,
+                pattern=base.pattern,
+                sparsity=base.sparsity,
+                allocation=allocation,
+                stages=chosen,
+                calibration=base.calibration,
+                evaluation=base.evaluation,
+            )
+        except ValidationError:  # says which two do not go together
+            continue
 
 
 def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -56,7 +52,8 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
             {
                 "sparsity": shape,
                 "method": run.config.method.title,
-                "stages": ", ".join(map(stage_title, run.config.stages)) or "–",
+                "allocation": run.config.allocation.described,
+                "stages": ", ".join(stage.described for stage in run.config.stages) or "–",
                 "perplexity": result.perplexity.value,
                 "standard error": result.perplexity.standard_error,
                 "achieved": result.sparsity,
@@ -84,6 +81,7 @@ def markdown(table: pd.DataFrame) -> str:
         {
             "sparsity": table.sparsity,
             "method": table.method,
+            "allocation": table.allocation,
             "stages": table.stages,
             "perplexity": [
                 f"{value:.2f} ± {error:.2f}"
@@ -95,5 +93,6 @@ def markdown(table: pd.DataFrame) -> str:
             "seconds": table["pruning seconds"].map("{:.0f}".format),
         }
     )
+    shown = shown.loc[:, ~shown.isin(["", "–", Uniform.title]).all() | shown.columns.isin(["stages"])]
     lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

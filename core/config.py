@@ -40,10 +40,15 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
 
     corpus: AnyCorpus = Field(default_factory=EmbeddedCorpus)
     windows: int | None = Field(
-        40, ge=1, title="Windows", description="Evaluation windows, spread evenly over the text; empty: all of it."
+        40, ge=1, title="Windows", description="Evaluation windows, spread evenly over the text; 0: all of it."
     )
     seqlen: int = Field(256, ge=8, le=131072, title="Window length", description="Tokens in each evaluation window.")
     batch_size: int = Field(4, ge=1, le=1024, title="Batch size", description="Windows run at once.")
+
+    @field_validator("windows", mode="before")
+    @classmethod
+    def _none_is_all(cls, windows: Any) -> Any:
+        return None if windows in (0, "0", "all") else windows
 
 
 class RunConfig(BaseModel, frozen=True, extra="forbid"):
@@ -107,7 +112,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         if self.pattern.sparsity is not None and self.allocation.name != Uniform.name:
             raise InputError(
                 f"allocation = {self.allocation.name} contradicts pattern = {self.pattern.label}, which prunes every module alike; "
-                "choose the uniform allocation or an unstructured pattern."
+                f"choose the uniform allocation, an unstructured pattern, or N:{self.pattern.span} with an N for every block."
             )
         return self
 
@@ -151,9 +156,9 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         """A short name for lists: method, pattern, sparsity."""
         percent = f"{100 * self.sparsity:g} %"
         shape = percent if self.pattern.sparsity is None else f"{self.pattern.label} ({percent})"
-        parts = [f"{self.method.title} {shape}", *(stage.title for stage in self.stages)]
+        parts = [f"{self.method.title} {shape}", *(stage.described for stage in self.stages)]
         if self.allocation.name != Uniform.name:
-            parts.insert(1, self.allocation.title)
+            parts.insert(1, self.allocation.described)
         return " + ".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,7 +12,9 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from core.aftercheck import check_counts, check_factors, check_mask, check_refined, check_weight
-from core.allocation.base import Allocation, Measured
+from core.allocation import allocate
+from core.allocation.base import Measured
+from core.collecting import collect
 from core.config import RunConfig
 from core.errors import InputError
 from core.events import (
@@ -22,12 +24,12 @@ from core.events import (
     Event,
     Finished,
     GroupRefined,
-    Message,
     ModuleEvent,
     ModulePruned,
     ModuleRefined,
     Working,
 )
+from core.measuring import measure
 from core.methods import Pruned
 from core.models.factors import FactoredLinear, replace
 from core.models.groups import SubBlock, SubBlockRun, sub_blocks
@@ -36,13 +38,16 @@ from core.models.structure import Block, decoder_blocks, profile, read_weight, w
 from core.patterns import Pattern
 from core.stages import BlockStage, FactorStage, MaskStage, UpdateStage
 from core.stages.base import Choice, Group, Refined
-from core.statistics import Collector, InputStatistics
+from core.statistics import InputStatistics
 from core.statistics.sample import SAMPLE_TOKENS
 
 
 @torch.no_grad()
 def prune_model(
-    model: PreTrainedModel, config: RunConfig, calibration: Int[torch.Tensor, "n seqlen"]
+    model: PreTrainedModel,
+    config: RunConfig,
+    calibration: Int[torch.Tensor, "n seqlen"],
+    measured: Measured | None = None,
 ) -> Iterator[Event]:
     """Prunes ``model`` in place, block by block, and tells of it as it goes.
 
@@ -50,6 +55,8 @@ def prune_model(
     the block; its output propagated. What needs no statistics runs the blocks on the first 256 tokens only, on which its
     reconstruction error is measured. Close the generator to stop at any event: what is pruned already stays so, hooks,
     forwards and the training flag are restored.
+
+    ``measured``: what the allocation rests on, where that is known; it is measured otherwise.
 
     Raises InputError before any work where the pattern does not fit a module; BrokenPromise, naming the module, where a
     method, pattern or stage returns what it must not.
@@ -61,8 +68,9 @@ def prune_model(
         for name, module in block.modules.items():
             out_features, in_features = read_weight(module).shape
             recipe.pattern.check(name, (out_features, in_features))
-    measured = yield from _measured(blocks, config.allocation)
-    sparsities = config.allocation.sparsities(profile(model), config.sparsity, measured)
+    if measured is None:
+        measured = yield from measure(model, config, calibration)
+    sparsities = allocate(config.allocation, config.pattern, profile(model), config.sparsity, measured)
     windows = calibration if recipe.needs_text else _sample_windows(calibration)
     # A gradient is taken one sequence at a time, so the stream then runs that way.
     batch_size = 1 if recipe.block_stages else config.calibration.batch_size
@@ -84,18 +92,6 @@ def prune_model(
         parameters=sum(event.parameters for event in pruned.values()),
         seconds=time.perf_counter() - started,
     )
-
-
-def _measured(blocks: list[Block], allocation: Allocation) -> Generator[Event, None, Measured]:
-    """What the allocation rests on, of every dense weight; nothing where the profile is enough."""
-    measured: dict[str, float | None] = {}
-    for block in blocks if allocation.measures else []:
-        for name, module in block.modules.items():
-            measured[name] = allocation.measure(read_weight(module).float())
-            yield Working(text=f"{name}: {allocation.measures}")
-            if measured[name] is None:
-                yield Message(text=f"{name} has no {allocation.measures} to measure; it gets the others' mean.")
-    return measured
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ class _BlockPass:
 
     def run(self) -> Iterator[Event]:
         started = time.perf_counter()
-        self._inputs = yield from self._collect()
+        self._inputs = yield from collect(self.block, self.stream, self.recipe.needs, self.sequences)
         share = (time.perf_counter() - started) / len(self.block.modules)
         for name in self.block.modules:
             yield from self._prune(name, share)
@@ -158,18 +154,10 @@ class _BlockPass:
                 if self.recipe.factor_stage.chooses(name, event.label):
                     yield self._factor(self.recipe.factor_stage, name)
 
-    def _collect(self) -> Generator[Event, None, dict[str, InputStatistics]]:
-        with Collector(self.block.modules, self.recipe.needs, self.sequences) as collector:
-            outputs = self.stream.forward(self.block)
-            for batch in range(len(self.stream.hidden)):
-                collector.next_batch()
-                next(outputs)
-                yield Working(text=f"{self.block.name}: reading batch {batch + 1} of {len(self.stream.hidden)}")
-        return collector.finish()
-
     def _prune(self, name: str, share: float) -> Iterator[Event]:
         started = time.perf_counter()
-        method, pattern, sparsity = self.recipe.config.method, self.recipe.pattern, self.sparsities[name]
+        method, sparsity = self.recipe.config.method, self.sparsities[name]
+        pattern = self.recipe.pattern.at(sparsity)
         stats, stored = self._inputs[name], read_weight(self.block.modules[name])
         dense = stored.float()
         choice: Choice | None = None
@@ -236,7 +224,8 @@ class _BlockPass:
         before = {name: self._pruned[name] for name in part.modules}
         group = Group(part.name, dense, before, run.gradients, run.losses)
         refined: Refined | None = None
-        for step in stage.refine(group, self.recipe.pattern, permutations):
+        pattern = self.recipe.pattern.at(self.sparsities[next(iter(part.modules))])
+        for step in stage.refine(group, pattern, permutations):
             if isinstance(step, Refined):
                 refined = step
             else:
@@ -247,7 +236,7 @@ class _BlockPass:
         known = [before[name].keep for name in refined.pruned]
         check_counts(f"{self.block.name}.{part.name}", known, keeps, f"stage = {stage.name}")
         for name, result in refined.pruned.items():
-            check_refined(name, result.keep, self.recipe.pattern, permutations[name], f"stage = {stage.name}")
+            check_refined(name, result.keep, pattern, permutations[name], f"stage = {stage.name}")
             self._put(name, result, f"stage = {stage.name}")
             yield self._tell_again(name, stage.name, seconds, refined.modules[name], result)
         yield GroupRefined(block=self.block.index, group=part.name, stage=stage.name, report=refined.report)

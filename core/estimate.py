@@ -23,6 +23,8 @@ class Estimate(BaseModel, frozen=True):
     """Predicted seconds by phase, and peak memory in bytes; ``from_runs`` of this machine corrected the times."""
 
     dense_seconds: float
+    measure_seconds: float
+    """For what the allocation rests on."""
     prune_seconds: float
     pruned_seconds: float
     memory: float
@@ -30,13 +32,21 @@ class Estimate(BaseModel, frozen=True):
 
     @property
     def seconds(self) -> float:
-        return self.dense_seconds + self.prune_seconds + self.pruned_seconds
+        return self.dense_seconds + self.measure_seconds + self.prune_seconds + self.pruned_seconds
 
 
 def estimate(
-    config: RunConfig, profile: ModelProfile, flops_per_second: float, history: Sequence[Run], dense_known: bool
+    config: RunConfig,
+    profile: ModelProfile,
+    flops_per_second: float,
+    history: Sequence[Run],
+    dense_known: bool,
+    measured: bool = False,
 ) -> Estimate:
-    """Counts multiply-adds, divides by this machine's speed, and scales by how far earlier runs of the method were off."""
+    """Counts multiply-adds, divides by this machine's speed, and scales by how far earlier runs of the method were off.
+
+    ``dense_known``, ``measured``: the dense perplexity, or what the allocation rests on, need not be measured any more.
+    """
     rate = flops_per_second * _EFFICIENCY
     forward = _evaluation_flops(config, profile) / rate
     pruning = _pruning_flops(config, profile) / rate
@@ -44,6 +54,7 @@ def estimate(
     factor = statistics.median(factors[:5]) if factors else 1.0
     return Estimate(
         dense_seconds=0.0 if dense_known else forward * factor,
+        measure_seconds=0.0 if measured else _measuring_flops(config, profile) / rate,
         prune_seconds=pruning * factor,
         pruned_seconds=forward * factor,
         memory=_memory(config, profile),
@@ -83,6 +94,10 @@ def _pruning_flops(config: RunConfig, profile: ModelProfile) -> float:
     for stage in config.stages:
         flops += sum(stage.flops(module.shape, tokens) for module in profile.modules)
     return flops
+
+
+def _measuring_flops(config: RunConfig, profile: ModelProfile) -> float:
+    return float(config.allocation.flops(profile, config.calibration.windows * config.calibration.seqlen))
 
 
 def _memory(config: RunConfig, profile: ModelProfile) -> float:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TypeVar
 
 import torch
 from jaxtyping import Int
 from transformers import PreTrainedModel
 
+from core.allocation.base import Measured
 from core.checks import check
 from core.config import Evaluation, Identity, RunConfig
 from core.data.windows import calibration_windows, evaluation_windows, overlapping_windows, tokenize
@@ -21,12 +23,15 @@ from core.evaluation.perplexity import window_losses
 from core.evaluation.result import Perplexity, perplexity
 from core.events import Event, GroupRefined, Message, ModuleEvent, PhaseStarted, Progress
 from core.figures import footprint, group_table, module_table, summary
+from core.measured import measured_values, remember_measured
+from core.measuring import measure
 from core.models.sources import LoadedModel, ModelSource
 from core.models.structure import decoder_blocks, profile, read_weight
 from core.store import RunResult, Store
 from core.store.artifacts import Artifacts, left_key, pack, right_key, unpack
 from core.version import __version__
 
+T = TypeVar("T")
 Loader = Callable[[ModelSource], LoadedModel]
 
 
@@ -62,9 +67,10 @@ def execute(
     model = loaded.model
     dense = yield from _dense_perplexity(config, identity, store, loaded, evaluation)
 
-    yield PhaseStarted(phase="Pruning", total=len(profile(model).modules))
+    measured = yield from known_or_measured(config, identity, store, model, calibration)
     prune_started = time.perf_counter()
-    kept = yield from _pruned(model, config, calibration)
+    yield PhaseStarted(phase="Pruning", total=len(profile(model).modules))
+    kept = yield from _pruned(model, config, calibration, measured)
     prune_seconds = time.perf_counter() - prune_started
 
     pruned = yield from _measure("Measuring the pruned model", loaded, evaluation, config.evaluation)
@@ -84,14 +90,29 @@ def execute(
     return Outcome(loaded, result, kept)
 
 
-def _pruned(model: PreTrainedModel, config: RunConfig, calibration: torch.Tensor) -> Generator[Event, None, Artifacts]:
+def known_or_measured(
+    config: RunConfig, identity: Identity, store: Store, model: PreTrainedModel, calibration: torch.Tensor
+) -> Generator[Event, None, Measured]:
+    """What the allocation rests on, from the store where it is known, else measured and kept there."""
+    known = measured_values(config, identity, store)
+    if known is not None:
+        return known
+    yield PhaseStarted(phase="Measuring the layers", total=profile(model).blocks)
+    measured = yield from measure(model, config, calibration)
+    remember_measured(config, identity, store, measured)
+    return measured
+
+
+def _pruned(
+    model: PreTrainedModel, config: RunConfig, calibration: torch.Tensor, measured: Measured
+) -> Generator[Event, None, Artifacts]:
     """Prunes ``model`` and gathers, as it goes, what a run keeps."""
     modules: dict[str, ModuleEvent] = {}
     groups: list[GroupRefined] = []
     masks: dict[str, torch.Tensor] = {}
     permutations: dict[str, torch.Tensor] = {}
     factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for event in prune_model(model, config, calibration):
+    for event in prune_model(model, config, calibration, measured):
         yield event
         if isinstance(event, GroupRefined):
             groups.append(event)
@@ -210,13 +231,12 @@ def _environment(loaded: LoadedModel) -> dict[str, str]:
     }
 
 
-def drain(steps: Generator[Event, None, Outcome], report: Callable[[Event], None]) -> Outcome:
+def drain(steps: Generator[Event, None, T], report: Callable[[Event], None]) -> T:
     """Runs a generator of events to its end, reporting each; returns what it returns."""
-    iterator: Iterator[Event] = steps
     while True:
         try:
-            event = next(iterator)
+            event = next(steps)
         except StopIteration as stop:
-            outcome: Outcome = stop.value
-            return outcome
+            result: T = stop.value
+            return result
         report(event)

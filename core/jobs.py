@@ -19,6 +19,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Worker, Work
 from core.checks import check
 from core.config import RunConfig, identify
 from core.errors import InputError, NotFound
+from core.measurements import Measurement
 from core.models.sources import Embedded, ModelSource
 from core.profile import ModelProfile
 from core.settings import Settings, settings
@@ -75,6 +76,14 @@ class Jobs:
             self._send(attempt.id)
         return attempt
 
+    def measure(self, measurement: Measurement) -> Attempt:
+        """Queues a measurement; the active attempt where it is under way already."""
+        self._store.reconcile()
+        attempt, new = self._store.submit_measurement(measurement)
+        if new:
+            self._send(attempt.id)
+        return attempt
+
     def cancel(self, attempt_id: int) -> None:
         """Stops an attempt: at once while it waits, between two modules while it runs."""
         self._store.request_cancel(attempt_id)
@@ -125,8 +134,7 @@ class Jobs:
             message = "Its worker process ended before it was done; repeat the run."
             self._store.end(attempt_id, "interrupted", message)
             if attempt.number < self._policy.max_attempts:
-                run = self._store.run(attempt.run_id)
-                following, new = self._store.submit(run.config, run.identity)
+                following, new = self._store.submit_again(attempt.run_id)
                 if new:
                     self._send(following.id)
 

@@ -54,8 +54,17 @@ class Pattern(Component):
         """How many consecutive inputs must be decided together, or None where any number will do."""
         return None
 
+    @property
+    def mixes(self) -> int | None:
+        """M where every block has an N of its own, or None."""
+        return None
+
     def resolve(self, group: Group) -> Pattern:
         """This pattern with the method's own comparison group where the user left it open."""
+        return self
+
+    def at(self, sparsity: float) -> Pattern:
+        """What this pattern is for a module of this sparsity."""
         return self
 
     def check(self, module: str, shape: tuple[int, int]) -> None:
@@ -73,6 +82,8 @@ class Pattern(Component):
     def parse(cls, text: str) -> Self:
         if match := re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", text):
             return cls.registry["nm"](n=int(match[1]), m=int(match[2]))  # type: ignore[no-any-return]
+        if match := re.fullmatch(r"\s*[Nn]\s*:\s*(\d+)\s*", text):
+            return cls.registry["mixed_nm"](m=int(match[1]))  # type: ignore[no-any-return]
         return super().parse(text)
 
 
@@ -144,11 +155,7 @@ class NM(Pattern):
         return f"{self.n}:{self.m}"
 
     def check(self, module: str, shape: tuple[int, int]) -> None:
-        if shape[1] % self.m:
-            raise InputError(
-                f"pattern = {self.label} does not fit {module}: its {shape[1]} inputs are not divisible by {self.m}; "
-                f"choose another M or an unstructured pattern."
-            )
+        _check_divisible(self.label, self.m, module, shape)
 
     def keep(self, scores: Float[torch.Tensor, "out in"], sparsity: float) -> Bool[torch.Tensor, "out in"]:
         if abs(sparsity - self.sparsity) > 1e-9:
@@ -160,6 +167,48 @@ class NM(Pattern):
         kept = keep.reshape(-1, self.m).sum(dim=1)
         wrong = int((kept != self.n).sum())
         return f"{wrong} of {len(kept)} groups of {self.m} do not keep exactly {self.n}" if wrong else None
+
+
+class MixedNM(Pattern):
+    """N:M with an N for every block, chosen by the allocation: what the model as a whole loses is free."""
+
+    name: ClassVar[str] = "mixed_nm"
+    title: ClassVar[str] = "N:M, N by block"
+
+    m: int = Field(8, ge=2, title="M (of)", description="How many consecutive inputs of a row form a group.")
+
+    @property
+    def mixes(self) -> int:
+        return self.m
+
+    @property
+    def span(self) -> int:
+        return self.m
+
+    @property
+    def label(self) -> str:
+        return f"N:{self.m}"
+
+    def at(self, sparsity: float) -> NM:
+        """N:M with the N that comes nearest."""
+        return NM(n=min(max(self.m - round(sparsity * self.m), 1), self.m - 1), m=self.m)
+
+    def check(self, module: str, shape: tuple[int, int]) -> None:
+        _check_divisible(self.label, self.m, module, shape)
+
+    def keep(self, scores: Float[torch.Tensor, "out in"], sparsity: float) -> Bool[torch.Tensor, "out in"]:
+        return self.at(sparsity).keep(scores, sparsity)
+
+    def violation(self, keep: Bool[torch.Tensor, "out in"], sparsity: float) -> str | None:
+        return self.at(sparsity).violation(keep, sparsity)
+
+
+def _check_divisible(label: str, m: int, module: str, shape: tuple[int, int]) -> None:
+    if shape[1] % m:
+        raise InputError(
+            f"pattern = {label} does not fit {module}: its {shape[1]} inputs are not divisible by {m}; "
+            f"choose another M or an unstructured pattern."
+        )
 
 
 AnyPattern = component_field(Pattern)

@@ -110,6 +110,16 @@ class Component(BaseModel, frozen=True, extra="forbid"):
     def dump(self) -> dict[str, Any]:
         return {self.kind: self.name, **self.model_dump(mode="json")}
 
+    @property
+    def described(self) -> str:
+        """The title with the parameters that differ from their defaults."""
+        changed = []
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value != info.get_default(call_default_factory=True):
+                changed.append(name if value is True or isinstance(value, dict) else f"{name} {value}")
+        return f"{self.title} ({', '.join(changed)})" if changed else self.title
+
     def canonical(self) -> str:
         """The same JSON text for the same component."""
         return json.dumps(self.dump(), sort_keys=True, separators=(",", ":"))

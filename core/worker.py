@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +13,7 @@ from core.errors import Cancelled, InputError, explain
 from core.events import Event, PhaseStarted
 from core.execution import Loader, Outcome, drain, execute
 from core.models.sources import ModelSource
-from core.store import Store
+from core.store import MeasurementRecord, Run, Store
 from core.store.liveness import HEARTBEAT_SECONDS
 
 log = logging.getLogger(__name__)
@@ -25,14 +25,14 @@ def run_attempt(
     load: Loader = ModelSource.load,
     report: Callable[[Event], None] | None = None,
 ) -> Outcome | None:
-    """Runs a queued attempt to its end; returns its outcome, or None where it was cancelled while it waited.
+    """Runs a queued attempt to its end; returns a run's outcome, or None where it was cancelled while it waited.
 
     Every end is written to the store: *finished*; *cancelled* (asked for, or interrupted at the keyboard); *failed* with
     one sentence, after which the error is raised again.
     """
     if not store.start(attempt_id):
         return None
-    run = store.run(store.attempt(attempt_id).run_id)
+    work = store.work(store.attempt(attempt_id))
 
     def tell(event: Event) -> None:
         store.record(attempt_id, event)
@@ -41,22 +41,31 @@ def run_attempt(
         if store.should_stop(attempt_id):
             raise Cancelled
 
-    steps = execute(run.config, run.identity, store, load)
+    steps = _steps(work, store, load)
     try:
         with _heart(store, attempt_id):
             outcome = drain(steps, tell)
-            tell(PhaseStarted(phase="Saving"))
-            store.finish(attempt_id, outcome.result, outcome.artifacts)
+            if outcome is None:
+                store.end(attempt_id, "finished")
+            else:
+                tell(PhaseStarted(phase="Saving"))
+                store.finish(attempt_id, outcome.result, outcome.artifacts)
         return outcome
     except (Cancelled, KeyboardInterrupt):
         store.end(attempt_id, "cancelled")
         raise
     except Exception as error:
-        log.exception("Run %s failed", run.id)
+        log.exception("%s failed", work.name)
         store.end(attempt_id, "failed", _reason(error))
         raise
     finally:
         steps.close()
+
+
+def _steps(work: Run | MeasurementRecord, store: Store, load: Loader) -> Generator[Event, None, Outcome | None]:
+    if isinstance(work, Run):
+        return execute(work.config, work.identity, store, load)
+    return work.measurement.steps(store, load)
 
 
 def _reason(error: Exception) -> str:

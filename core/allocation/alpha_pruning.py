@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import Field
 
-from core.allocation.balance import balance
-from core.allocation.base import Allocation, Measured
+from core.allocation.balance import balance, block_means, complete, sizes_of, spread
+from core.allocation.base import Allocation, Measured, Measuring, Probe
 from core.errors import InputError
 from core.lazy import torch
 from core.profile import ModelProfile
 from core.reference import Reference
 from core.registry import ADVANCED
-from core.spectra.esd import eigenvalues, nonzero
-from core.spectra.hill import Bound, Choice, fit_tail
+from core.spectra.esd import eigenvalues, nonzero, spectra_flops
+from core.spectra.hill import Bound, Choice, fit_name, fit_tail
 from core.spectra.marchenko_pastur import fit_bulk
 from core.spectra.metrics import METRICS, metrics
 
@@ -51,6 +50,7 @@ class AlphaPruning(Allocation):
         arxiv="2410.10912",
         venue="Advances in Neural Information Processing Systems",
     )
+    measured_by: ClassVar[tuple[str, ...]] = ("metric", "fit", "bound")
     epsilon: float = Field(
         0.3, ge=0, lt=1, title="Spread ε", description="How far the sparsities spread around the target: 0 is uniform."
     )
@@ -87,7 +87,21 @@ class AlphaPruning(Allocation):
     def measures(self) -> str:
         return self.metric
 
-    def measure(self, weight: Float[torch.Tensor, "out in"]) -> float | None:
+    @property
+    def in_spectra(self) -> tuple[str, str]:
+        return fit_name(self.fit, self.bound), self.metric
+
+    def flops(self, profile: ModelProfile, tokens: int) -> float:
+        return spectra_flops(profile)
+
+    def measure(self, probe: Probe) -> Measuring:
+        measured = {}
+        for name, weight in probe.weights.items():
+            measured[name] = self._metric(weight)
+            yield f"{name}: {self.metric}"
+        return measured
+
+    def _metric(self, weight: Float[torch.Tensor, "out in"]) -> float | None:
         values = eigenvalues(weight)
         positive = nonzero(values)
         if len(positive) == 0:
@@ -100,37 +114,8 @@ class AlphaPruning(Allocation):
         return metrics(values, tail, bulk).get(self.metric)
 
     def sparsities(self, profile: ModelProfile, target: float, measured: Measured | None = None) -> dict[str, float]:
-        if not measured:
-            raise InputError(
-                f"allocation = {self.name} needs the spectra of the weights, which are measured when it runs."
-            )
-        values = self._complete(profile, measured)
-        if self.per == "block":
-            values = _block_means(profile, values)
-        sizes = {module.name: module.parameters for module in profile.modules}
-        return balance(self._wishes(values), sizes, target)
-
-    def _complete(self, profile: ModelProfile, measured: Measured) -> dict[str, float]:
-        """The values with their sign turned so that more bears more pruning; modules without one get the mean."""
         direction = METRICS[self.metric].direction
-        known = {name: direction * value for name, value in measured.items() if value is not None}
-        if not known:
-            raise InputError(f"allocation = {self.name}: no module has a {self.metric}; choose another metric.")
-        mean = sum(known.values()) / len(known)
-        return {module.name: known.get(module.name, mean) for module in profile.modules}
-
-    def _wishes(self, values: Mapping[str, float]) -> dict[str, float]:
-        low, high = min(values.values()), max(values.values())
-        if high == low:
-            return dict.fromkeys(values, 1.0)
-        step = 2 * self.epsilon / (high - low)
-        return {name: 1 - self.epsilon + (value - low) * step for name, value in values.items()}
-
-
-def _block_means(profile: ModelProfile, values: Mapping[str, float]) -> dict[str, float]:
-    """Each module's block's plain mean."""
-    by_block: dict[int, list[float]] = {}
-    for module in profile.modules:
-        by_block.setdefault(module.block, []).append(values[module.name])
-    means = {block: sum(found) / len(found) for block, found in by_block.items()}
-    return {module.name: means[module.block] for module in profile.modules}
+        values = {name: direction * value for name, value in complete(profile, measured, self.metric).items()}
+        if self.per == "block":
+            values = block_means(profile, values)
+        return balance(spread(values, self.epsilon), sizes_of(profile), target)

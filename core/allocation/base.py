@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
-
-from jaxtyping import Float
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from typing import Any, ClassVar
 
 from core.lazy import torch
 from core.profile import ModelProfile
 from core.registry import Component, component_field
+from core.statistics import InputStatistics
 
 Measured = Mapping[str, float | None]
 """By full module name; None where a module has nothing to measure."""
+Measuring = Generator[str, None, Measured]
+"""Says in words what it is doing, and returns what it measured."""
+
+
+class Probe(ABC):
+    """A decoder block of the dense model, as an allocation may look at it and try things out; it stays as it was."""
+
+    weights: Mapping[str, torch.Tensor]
+    """The block's weights [out, in], float32, by full module name."""
+    statistics: Mapping[str, InputStatistics]
+    """What the allocation ``needs`` of the modules' inputs in the dense model, by full module name."""
+
+    @abstractmethod
+    def output_error(self) -> Generator[str, None, float]:
+        """``|f(X) - f'(X)| / |f(X)|`` of the block's output once this block alone is pruned as the run would prune it."""
+
+    @abstractmethod
+    def rise_in_loss(self) -> Generator[str, None, float]:
+        """By how much the model's mean loss (nats) on the calibration text rises once this block alone is pruned."""
 
 
 class Allocation(Component):
@@ -21,15 +39,38 @@ class Allocation(Component):
 
     kind: ClassVar[str] = "allocation"
     summary: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Names of the statistics that ``measure`` reads."""
+    measured_by: ClassVar[tuple[str, ...]] = ()
+    """The parameters that decide what ``measure`` finds; the others only decide what is made of it."""
+    reads_text: ClassVar[bool] = False
+    """Whether what is measured depends on the calibration text."""
+    tries: ClassVar[bool] = False
+    """Whether it prunes blocks to see what happens, so that it depends on method, pattern and sparsity."""
 
     @property
     def measures(self) -> str | None:
-        """What has to be measured of every dense weight first, in a word; None where the profile is enough."""
+        """What has to be measured of the dense model first, in a word; None where the profile is enough."""
         return None
 
-    def measure(self, weight: Float[torch.Tensor, "out in"]) -> float | None:
-        """The quantity of a dense weight on which the allocation rests; None where this weight has none."""
+    def measure(self, probe: Probe) -> Measuring:
+        """The quantity on which the allocation rests, of every module of a block."""
+        yield from ()
+        return {}
+
+    @property
+    def in_spectra(self) -> tuple[str, str] | None:
+        """The fit and the column of the table of spectra that hold what ``measure`` gives; None where none does."""
         return None
+
+    def flops(self, profile: ModelProfile, tokens: int) -> float:
+        """About how many operations ``measure`` takes on a model, with ``tokens`` of calibration text."""
+        return 0.0
+
+    def measuring(self) -> dict[str, Any]:
+        """What decides the measured values, as plain data."""
+        chosen = {name: getattr(self, name) for name in self.measured_by}
+        return {self.kind: self.name, "version": self.version, **chosen}
 
     @abstractmethod
     def sparsities(self, profile: ModelProfile, target: float, measured: Measured | None = None) -> dict[str, float]:

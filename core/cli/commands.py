@@ -144,18 +144,27 @@ def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
     help="Stages used together, such as reallocation+reconstruction, beside plain; lsa stands for reallocation with LSA. "
     "As often as wanted. [default: each by itself]",
 )
+@click.option(
+    "--allocation",
+    "allocations",
+    multiple=True,
+    metavar="ALLOCATION",
+    help="Such as owl, or alpha_pruning:metric=stable_rank,epsilon=0.2; as often as wanted. Without --stages, no stage then. "
+    "[default: uniform]",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
 def compare(
     sparsities: tuple[str, ...],
     methods: tuple[str, ...],
     stage_sets: tuple[str, ...],
+    allocations: tuple[str, ...],
     out: Path | None,
     **given: Any,
 ) -> None:
     """Prune with every method, with and without each stage, and print one table; finished runs are not run again."""
     from core.cli.comparing import run_comparison
 
-    run_comparison(sparsities or ("0.5",), methods, stage_sets, out, given)
+    run_comparison(sparsities or ("0.5",), methods, stage_sets, allocations, out, given)
 
 
 @main.command()
@@ -182,12 +191,28 @@ def methods(bibtex: bool) -> None:
     show_default=True,
     help="Lower end of the peak fit: as the authors' program has it, or as it was meant.",
 )
+@click.option("--run", "run_id", metavar="RUN", help="The weights that this run left, in the place of a dense model's.")
+@click.option("--randomised", is_flag=True, help="Of each matrix with its entries permuted at random, for comparison.")
+@click.option(
+    "--compare", is_flag=True, help="Compare each tail's power law with lognormal, exponential, truncated power law."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .csv or .parquet.")
-def spectra(fit: str, bound: str, out: Path | None, **given: Any) -> None:
+def spectra(
+    fit: Any, bound: Any, run_id: str | None, randomised: bool, compare: bool, out: Path | None, **given: Any
+) -> None:
     """Print the spectra of a model's weights: alpha, its standard error, D, and other metrics of every module."""
     from core.cli.spectra import print_spectra
 
-    print_spectra(fit, bound, out, given)
+    print_spectra(fit, bound, run_id, randomised, compare, out, given)
+
+
+@main.command(cls=RunCommand)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it: .csv, .json or .parquet.")
+def allocate(out: Path | None, **given: Any) -> None:
+    """Print how an allocation spreads a sparsity over the layers; what it rests on is measured once, then known."""
+    from core.cli.allocating import print_allocation
+
+    print_allocation(_config(None, given), out)
 
 
 @main.group()
@@ -239,8 +264,8 @@ def export_command(run_id: str, folder: Path, overwrite: bool) -> None:
 def accelerate_command(run_id: str) -> None:
     """Measure a 2:4 run's forward with PyTorch's semi-structured weights (CUDA only)."""
     from core.acceleration import measure, why_not
-    from core.api import reopen
     from core.execution import evaluation_tokens
+    from core.reopening import reopen
     from core.store import Store
 
     store = Store.open()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from core.allocation import Allocation
 from core.api import make_config, run_config
 from core.cli.options import config_values
 from core.cli.output import ProgressBar, console, errors
@@ -28,13 +29,14 @@ def run_comparison(
     sparsities: Sequence[str],
     methods: Sequence[str],
     stage_sets: Sequence[str],
+    allocations: Sequence[str],
     out: Path | None,
     given: dict[str, Any],
 ) -> None:
     """Runs what is not in the store yet, prints the table, and writes it to ``out``."""
     if out and (out.suffix not in _SUFFIXES or not out.parent.is_dir()):
         raise InputError(f"out = {str(out)!r} is not a file this can write; end it in {', '.join(_SUFFIXES)}.")
-    configs = _configs(sparsities, methods, stage_sets, given)
+    configs = _configs(sparsities, methods, stage_sets, allocations, given)
     store = Store.open()
     runs: list[Run] = []
     for number, config in enumerate(configs, start=1):
@@ -60,19 +62,33 @@ def run_comparison(
 
 
 def _configs(
-    sparsities: Sequence[str], methods: Sequence[str], stage_sets: Sequence[str], given: dict[str, Any]
+    sparsities: Sequence[str],
+    methods: Sequence[str],
+    stage_sets: Sequence[str],
+    allocations: Sequence[str],
+    given: dict[str, Any],
 ) -> list[RunConfig]:
     values = config_values(given)
     model = parse_source(values.pop("model"), **values.pop("model_options"))
     chosen = [Method.registry[name]() for name in methods or sorted(Method.registry)]
-    stages = [
-        _stage_set(text) for text in stage_sets or ("reallocation", "lsa", "reconstruction", "barber", "low_rank")
-    ]
+    every = () if allocations else ("reallocation", "lsa", "reconstruction", "barber", "low_rank")
+    stages = [_stage_set(text) for text in stage_sets or every]
+    spread = [_allocation(text) for text in allocations or ("uniform",)]
     return [
         config
         for sparsity in sparsities
-        for config in variants(make_config(model, method="magnitude", sparsity=sparsity, **values), chosen, stages)
+        for config in variants(
+            make_config(model, method="magnitude", sparsity=sparsity, **values), chosen, stages, spread
+        )
     ]
+
+
+def _allocation(text: str) -> Allocation:
+    """``name`` or ``name:parameter=value,parameter=value``."""
+    name, _, parameters = text.partition(":")
+    pairs = [part.partition("=") for part in parameters.split(",") if part]
+    cls: type[Allocation] = Allocation.registry[name.strip()]
+    return cls.model_validate({key.strip(): value.strip() for key, _, value in pairs})
 
 
 def _stage_set(text: str) -> tuple[Stage, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -122,7 +123,21 @@ def _option(flag: str, info: FieldInfo) -> Option:
         return click.option(
             f"--{flag}", type=click.Choice([str(a) for a in get_args(info.annotation)]), help=description + default
         )
+    if get_origin(info.annotation) is dict:
+        return click.option(f"--{flag}", metavar="FILE", callback=_content, help=description)
     return click.option(f"--{flag}", metavar=_metavar(info), help=description + default)
+
+
+def _content(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """What stands in the file; or the text itself, where it is no file's name."""
+    if value is None or value.lstrip().startswith("{"):
+        return value
+    try:
+        return Path(value).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{parameter.opts[0]} = {value!r} cannot be read ({error}); give a CSV or JSON file."
+        ) from None
 
 
 def _metavar(info: FieldInfo) -> str:
@@ -140,7 +155,7 @@ def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
         if chosen:
             if "corpus" in chosen:
                 chosen["corpus"] = _corpus(chosen["corpus"])
-            result[section] = {name: None if value == "all" else value for name, value in chosen.items()}
+            result[section] = chosen
     if stages := _stages(values):
         result["stages"] = stages
     for part in ("method", "pattern", "allocation"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,11 @@ class Stream:
 
     hidden: list[torch.Tensor]
     _calls: list[list[_Call]]  # by batch, by block
+    _as_tuple: bool
+
+    def branch(self) -> Stream:
+        """A stream from where this one stands, which may go another way."""
+        return Stream(list(self.hidden), self._calls, self._as_tuple)
 
     def forward(self, block: Block) -> Iterator[torch.Tensor]:
         """The block's output for each batch, from the hidden states that stand before it."""
@@ -45,6 +50,22 @@ class Stream:
         for batch, output in enumerate(self.forward(block)):
             self.hidden[batch] = output
             yield batch + 1
+
+    def logits(
+        self, model: PreTrainedModel, blocks: list[Block], batches: Sequence[torch.Tensor]
+    ) -> Iterator[torch.Tensor]:
+        """What ``model`` makes of the hidden states, taken as its last block's output, batch by batch.
+
+        ``batches``: the windows the stream was captured on, as they were split.
+        """
+        for tokens, hidden in zip(batches, self.hidden, strict=True):
+            last = (hidden,) if self._as_tuple else hidden
+
+            def passing(*args: Any, last: Any = last, **kwargs: Any) -> Any:
+                return last
+
+            with _replaced_forwards(blocks, passing):
+                yield model(input_ids=tokens.to(model.device), use_cache=False).logits
 
 
 def unwrapped(output: Any) -> torch.Tensor:
@@ -66,15 +87,16 @@ def capture(
     No block computes: each passes its input through, the last one stops the model. Blocks that return a tuple in the
     model's own forward do so here too, which is found out by looking at what reaches the next block.
     """
-    hidden, calls = [], []
+    hidden, calls, as_tuple = [], [], False
     for batch in windows.split(batch_size):
         try:
-            first, batch_calls = _capture_batch(model, blocks, batch, as_tuple=False)
+            first, batch_calls = _capture_batch(model, blocks, batch, as_tuple)
         except _WrongForm:
-            first, batch_calls = _capture_batch(model, blocks, batch, as_tuple=True)
+            as_tuple = True
+            first, batch_calls = _capture_batch(model, blocks, batch, as_tuple)
         hidden.append(first)
         calls.append(batch_calls)
-    return Stream(hidden, calls)
+    return Stream(hidden, calls, as_tuple)
 
 
 def _capture_batch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 from jaxtyping import Float
@@ -13,8 +14,19 @@ from core.lazy import torch
 Choice = Literal["median", "peak", "ks"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 Bound = Literal["reference", "corrected"]
+FITS: Mapping[str, tuple[Choice, Bound]] = {
+    "peak": ("peak", "reference"),
+    "peak_corrected": ("peak", "corrected"),
+    "median": ("median", "reference"),
+    "ks": ("ks", "reference"),
+}
+"""Every way to say where a tail begins, by name."""
 _BINS = 100
-_CHUNK = 2**22  # float64 values held at once while candidates are compared (32 MB)
+_AT_ONCE = 128  # candidates compared at a time: few enough that what is held of them stays in the processor's cache
+
+
+def fit_name(choice: Choice, bound: Bound) -> str:
+    return "peak_corrected" if (choice, bound) == FITS["peak_corrected"] else choice
 
 
 class Tail(NamedTuple):
@@ -41,23 +53,43 @@ def hill(values: Float[torch.Tensor, " n"]) -> Float[torch.Tensor, " n"]:
     return 1 + sizes / (suffix - sizes * logs)
 
 
-def distances(
-    values: Float[torch.Tensor, " n"], alphas: Float[torch.Tensor, " c"], starts: Float[torch.Tensor, " c"]
-) -> Float[torch.Tensor, " c"]:
-    """``max_j | 1 - (x_j / x_i)^(1 - alpha) - (j - i) / k |`` over the tail, for each candidate i."""
-    n, position = len(values), torch.arange(len(values), device=values.device)
-    found = []
-    for part, alpha in zip(starts.split(max(1, _CHUNK // n)), alphas.split(max(1, _CHUNK // n)), strict=True):
-        first = part.long()[:, None]
-        beyond = position - first
-        ratio = (values / values[first]).clamp(min=1)  # below the tail: masked out
-        gap = 1 - ratio ** (1 - alpha[:, None]) - beyond.to(values.dtype) / (n - first)
-        found.append(gap.abs().masked_fill(beyond < 0, 0).amax(dim=1))
-    return torch.cat(found)
+def distances(values: Float[torch.Tensor, " n"], alphas: Float[torch.Tensor, " n"]) -> Float[torch.Tensor, " n"]:
+    """``max_j | (x_j / x_i)^(1 - alpha_i) - (n - j) / (n - i) |`` over the tail j >= i, for a tail that begins at each i.
+
+    The two terms are what the fit and the spectrum say lies above x_j.
+    """
+    logs, n = values.log(), len(values)
+    sizes = torch.arange(n, 0, -1, dtype=values.dtype, device=values.device)
+    found = torch.empty_like(values)
+    for i in range(0, n, _AT_ONCE):
+        some = slice(i, i + _AT_ONCE)
+        gap = (logs[i:] - logs[some, None]).mul_(1 - alphas[some, None]).exp_()
+        gap -= sizes[i:] / sizes[some, None]
+        found[some] = gap.abs_().triu_().amax(dim=1)  # triu: nothing from below the tail
+    return found
+
+
+class Starts(NamedTuple):
+    """Every place where the tail of a spectrum may begin, and how well a power law fits from there on."""
+
+    values: Float[torch.Tensor, " n"]
+    alphas: Float[torch.Tensor, " n"]
+    distances: Float[torch.Tensor, " n"]
+
+
+def all_starts(values: Float[torch.Tensor, " n"]) -> Starts:
+    """What all fits of one spectrum share. ``values``: ascending and positive."""
+    alphas = hill(values)
+    return Starts(values, alphas, distances(values, alphas))
 
 
 def fit_tail(values: Float[torch.Tensor, " n"], choice: Choice = "peak", bound: Bound = "reference") -> Tail:
-    """Fits a power law to the upper part of ascending positive eigenvalues.
+    """Fits a power law to the upper part of ascending positive eigenvalues, as ``choose`` says."""
+    return choose(all_starts(values), choice, bound)
+
+
+def choose(starts: Starts, choice: Choice = "peak", bound: Bound = "reference") -> Tail:
+    """The power law that fits from one of all places on.
 
     ``choice`` says where the tail begins. ``median``: at index n // 2. ``peak``: the candidate with the smallest KS distance
     near the peak of the histogram of log10 x (100 bins), from 0.95 to 1.5 times the peak's left edge x; with
@@ -66,30 +98,28 @@ def fit_tail(values: Float[torch.Tensor, " n"], choice: Choice = "peak", bound: 
 
     Raises InputError where there are fewer than two different values. Source: AlphaPruning (arXiv 2410.10912), section 3.
     """
+    values = starts.values
     if len(values) < 2 or values[0] == values[-1]:
         raise InputError("A tail needs at least two different eigenvalues above zero; this spectrum has none to fit.")
-    alphas = hill(values)
-    candidates = _candidates(values, alphas, choice, bound)
+    candidates = _candidates(starts, choice, bound)
     if len(candidates) == 0:
         raise InputError(f"fit = {choice} finds no place for a tail to begin in this spectrum; choose another fit.")
-    found = distances(values, alphas[candidates], candidates.to(values.dtype))
-    best = int(candidates[found.argmin()])
-    return Tail(float(alphas[best]), float(found.min()), float(values[best]), len(values) - best)
+    best = int(candidates[starts.distances[candidates].argmin()])
+    return Tail(float(starts.alphas[best]), float(starts.distances[best]), float(values[best]), len(values) - best)
 
 
-def _candidates(values: torch.Tensor, alphas: torch.Tensor, choice: Choice, bound: Bound) -> torch.Tensor:
+def _candidates(starts: Starts, choice: Choice, bound: Bound) -> torch.Tensor:
     """Indices at which the tail may begin; never the last one, whose tail is a single value."""
-    indices = torch.arange(len(values) - 1, device=values.device)
+    values, alphas = starts.values[:-1], starts.alphas[:-1]
+    possible = (alphas > 1) & alphas.isfinite()
     if choice == "median":
-        middle = len(values) // 2
-        return indices[min(middle, len(values) - 2) :][:1]
-    indices = indices[(alphas[:-1] > 1) & alphas[:-1].isfinite()]
-    if choice == "ks":
-        return indices
-    peak = _peak(values)
-    low = math.log10(0.95 * peak) if bound == "reference" else 0.95 * peak
-    near = (values[indices] >= low) & (values[indices] <= 1.5 * peak)
-    return indices[near]
+        middle = min(len(starts.values) // 2, len(values) - 1)
+        return possible[middle : middle + 1].nonzero()[:, 0] + middle
+    if choice == "peak":
+        peak = _peak(starts.values)
+        low = math.log10(0.95 * peak) if bound == "reference" else 0.95 * peak
+        possible &= (values >= low) & (values <= 1.5 * peak)
+    return possible.nonzero()[:, 0]
 
 
 def _peak(values: torch.Tensor) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 from jaxtyping import Float
 
 from core.lazy import torch
@@ -24,11 +25,11 @@ def edges(rows: int, columns: int, variance: float) -> tuple[float, float]:
     return variance * (larger - smaller) ** 2, variance * (larger + smaller) ** 2
 
 
-def density(x: Float[torch.Tensor, " n"], rows: int, columns: int, variance: float) -> Float[torch.Tensor, " n"]:
+def density(x: Float[np.ndarray, " n"], rows: int, columns: int, variance: float) -> Float[np.ndarray, " n"]:
     """``sqrt((high - x)(x - low)) / (2 pi variance M x)`` between the edges, 0 elsewhere; M the smaller side."""
     low, high = edges(rows, columns, variance)
-    inside = ((high - x) * (x - low)).clamp(min=0).sqrt()
-    return inside / (2 * torch.pi * variance * min(rows, columns) * x)
+    inside: np.ndarray = np.sqrt(((high - x) * (x - low)).clip(min=0))
+    return inside / (2 * np.pi * variance * min(rows, columns) * x)
 
 
 def fit_bulk(values: Float[torch.Tensor, " n"], rows: int, columns: int) -> Bulk:
@@ -51,7 +52,7 @@ def _median(rows: int, columns: int) -> float:
     smaller = min(rows, columns)
 
     def mass(x: float) -> float:
-        below, _ = quad(lambda t: ((high - t) * (t - low)) ** 0.5 / (2 * torch.pi * smaller * t), low, x)
+        below, _ = quad(lambda t: ((high - t) * (t - low)) ** 0.5 / (2 * np.pi * smaller * t), low, x)
         return float(below)
 
     return float(brentq(lambda x: mass(x) - 0.5, low, high))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from transformers import PreTrainedModel
 
 from core.errors import InputError
 from core.models.structure import decoder_blocks, read_weight
 from core.spectra.esd import eigenvalues, nonzero
-from core.spectra.hill import Bound, Choice, fit_tail
-from core.spectra.marchenko_pastur import fit_bulk
+from core.spectra.hill import FITS, Bound, Choice, Starts, all_starts, choose
+from core.spectra.marchenko_pastur import Bulk, fit_bulk
 from core.spectra.metrics import metrics
 
 SMALL = 50
@@ -29,20 +30,41 @@ def spectrum_rows(model: PreTrainedModel, fit: Choice = "peak", bound: Bound = "
             yield row | spectrum(weight, fit, bound)
 
 
-def spectrum(weight: torch.Tensor, fit: Choice = "peak", bound: Bound = "reference") -> dict[str, Any]:
-    """The figures of one weight's spectrum; what it does not have is missing, and ``note`` says why."""
-    values = eigenvalues(weight)
+def spectrum(weight: Float[torch.Tensor, "out in"], fit: Choice = "peak", bound: Bound = "reference") -> dict[str, Any]:
+    """The figures of one weight's spectrum."""
+    return figures(eigenvalues(weight), weight.shape[0], weight.shape[1], fit, bound)
+
+
+def figures(
+    values: Float[torch.Tensor, " n"], rows: int, columns: int, fit: Choice = "peak", bound: Bound = "reference"
+) -> dict[str, Any]:
+    """The figures of a spectrum by one fit; what it does not have is missing, and ``note`` says why.
+
+    ``values``: all eigenvalues of a rows × columns weight, as ``eigenvalues`` gives them.
+    """
+    return all_figures(values, rows, columns, {fit: (fit, bound)})[fit]
+
+
+def all_figures(
+    values: Float[torch.Tensor, " n"], rows: int, columns: int, fits: Mapping[str, tuple[Choice, Bound]] = FITS
+) -> dict[str, dict[str, Any]]:
+    """The same by every fit, by its name; what they share is computed once."""
     positive = nonzero(values)
     row: dict[str, Any] = {"eigenvalues": len(values), "rank": len(positive), "note": ""}
     if len(positive) == 0:
-        return row | {"note": "The matrix is zero, so it has no spectrum."}
-    bulk = fit_bulk(positive, weight.shape[0], weight.shape[1])
+        return {name: row | {"note": "The matrix is zero, so it has no spectrum."} for name in fits}
+    bulk = fit_bulk(positive, rows, columns)
     row |= {"bulk_low": bulk.low, "bulk_high": bulk.high}
-    try:
-        tail = fit_tail(positive, fit, bound)
-    except InputError as problem:
-        return row | metrics(values, None, bulk) | {"note": str(problem)}
     if len(values) < SMALL:
         row["note"] = f"Fewer than {SMALL} eigenvalues: the fit is a guess."
-    row |= {"alpha_error": tail.standard_error, "xmin": tail.xmin, "tail_size": tail.size}
+    starts = all_starts(positive)
+    return {name: row | _of_tail(values, starts, bulk, *fit) for name, fit in fits.items()}
+
+
+def _of_tail(values: torch.Tensor, starts: Starts, bulk: Bulk, fit: Choice, bound: Bound) -> dict[str, Any]:
+    try:
+        tail = choose(starts, fit, bound)
+    except InputError as problem:
+        return metrics(values, None, bulk) | {"note": str(problem)}
+    row = {"alpha_error": tail.standard_error, "xmin": tail.xmin, "tail_size": tail.size}
     return row | metrics(values, tail, bulk)

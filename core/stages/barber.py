@@ -11,7 +11,7 @@ from pydantic import Field
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method, Pruned
-from core.patterns import NM, Pattern, Unstructured
+from core.patterns import NM, MixedNM, Pattern, Unstructured
 from core.reference import Reference
 from core.stages.base import BlockStage, Group, Refined, permuted
 
@@ -174,7 +174,7 @@ class Barber(BlockStage):
         return not self.keep_reconstruction
 
     def check(self, method: Method, pattern: Pattern) -> None:
-        if not isinstance(pattern, Unstructured | NM):
+        if not isinstance(pattern, Unstructured | NM | MixedNM):
             raise InputError(
                 f"stage = {self.name} does not go with pattern = {pattern.label}, which swaps of single weights would break; "
                 "choose another pattern or leave the stage out."

@@ -12,7 +12,7 @@ from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method
 from core.methods.ria import PLUG_AND_PLAY
-from core.patterns import NM, Pattern, smallest
+from core.patterns import NM, MixedNM, Pattern, smallest
 from core.reference import Reference
 from core.registry import ADVANCED
 from core.stages.base import Choice, MaskStage, Report
@@ -123,7 +123,7 @@ class Reallocation(MaskStage):
     )
 
     def check(self, method: Method, pattern: Pattern) -> None:
-        if not isinstance(pattern, NM):
+        if not isinstance(pattern, NM | MixedNM):
             raise InputError(
                 f"stage = {self.name} does not go with pattern = {pattern.label}: the order of the inputs matters only to N:M; "
                 "choose an N:M pattern or leave the stage out."

@@ -21,7 +21,12 @@ from core.lazy import torch
 
 MASKS, WEIGHTS, CONFIG = "masks.safetensors", "weights.safetensors", "config.json"
 MODULES, GROUPS = "modules.parquet", "groups.parquet"
+EIGENVALUES, SPECTRA = "eigenvalues.safetensors", "spectra.parquet"
 _PERMUTATION = "permutation of "
+
+
+Eigenvalues = Mapping[str, np.ndarray]
+"""By full module name: ascending eigenvalues [min(out, in)] of W^T W, float64."""
 
 
 @dataclass(frozen=True)
@@ -151,3 +156,20 @@ def write_groups(folder: Path, groups: pd.DataFrame) -> None:
 def read_groups(folder: Path) -> pd.DataFrame:
     """The parts of blocks that stages refined, one row each; empty where none did."""
     return pd.read_parquet(folder / GROUPS) if (folder / GROUPS).is_file() else pd.DataFrame()
+
+
+def write_spectra(folder: Path, found: Eigenvalues, table: pd.DataFrame) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(dict(found), folder / EIGENVALUES)
+    table.to_parquet(folder / SPECTRA)
+
+
+def read_eigenvalues(folder: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / EIGENVALUES)
+
+
+def read_spectra(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / SPECTRA)

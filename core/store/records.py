@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from core.config import Identity, RunConfig
 from core.evaluation.result import Perplexity
+from core.measurements.base import Measurement
 from core.numbers import Figure
 
 Status = Literal["queued", "running", "finished", "failed", "cancelled", "interrupted"]
@@ -66,6 +67,15 @@ class Attempt(BaseModel, frozen=True):
     @property
     def active(self) -> bool:
         return self.status in ACTIVE
+
+
+class MeasurementRecord(BaseModel, frozen=True):
+    """A measurement that was asked for, and its latest attempt."""
+
+    id: str
+    name: str
+    measurement: Measurement
+    attempt: Attempt
 
 
 class Run(BaseModel, frozen=True):

@@ -16,12 +16,13 @@ from core.config import Identity, RunConfig
 from core.errors import NotFound
 from core.events import Event, PhaseStarted, Progress, Working, event_from_json
 from core.lazy import torch
+from core.measurements.base import Measurement
 from core.settings import Settings, settings
 from core.store import artifacts, liveness
 from core.store.artifacts import Artifacts
 from core.store.database import open_database
-from core.store.records import ACTIVE, Attempt, Run, RunResult, Status
-from core.store.tables import AttemptRow, EventRow, FactRow, RunRow
+from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
+from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow
 
 
 class Store:
@@ -46,26 +47,35 @@ class Store:
 
     def submit(self, config: RunConfig, identity: Identity) -> tuple[Attempt, bool]:
         """A new queued attempt at this config's run; or its active attempt, and False, if one is under way."""
+        written = {"config": config.model_dump(mode="json"), "identity": identity.model_dump(mode="json")}
+        return self._attempt_at(identity.run_id(config), kind=RUN, name=config.title, **written)
+
+    def submit_measurement(self, measurement: Measurement) -> tuple[Attempt, bool]:
+        """The same for a measurement."""
+        written = {"config": measurement.dump(), "identity": {}}
+        return self._attempt_at(measurement.id, kind=MEASUREMENT, name=measurement.label, **written)
+
+    def submit_again(self, work_id: str) -> tuple[Attempt, bool]:
+        """A new queued attempt at a run or measurement that is there. Raises NotFound."""
+        with self._sessions() as session:
+            row = session.get(RunRow, work_id)
+            if row is None:
+                raise NotFound(f"run = {work_id!r} does not exist; it may have been deleted.")
+            written = {"kind": row.kind, "name": row.name, "config": row.config, "identity": row.identity}
+        return self._attempt_at(work_id, **written)
+
+    def _attempt_at(self, work_id: str, **written: Any) -> tuple[Attempt, bool]:
         while True:
             try:
-                return self._submit(config, identity)
+                return self._try_attempt_at(work_id, written)
             except IntegrityError:  # another process submitted the same in between: look again
                 continue
 
-    def _submit(self, config: RunConfig, identity: Identity) -> tuple[Attempt, bool]:
-        run_id = identity.run_id(config)
+    def _try_attempt_at(self, work_id: str, written: dict[str, Any]) -> tuple[Attempt, bool]:
         with self._sessions.begin() as session:
-            row = session.get(RunRow, run_id, options=[selectinload(RunRow.attempts)], with_for_update=True)
+            row = session.get(RunRow, work_id, options=[selectinload(RunRow.attempts)], with_for_update=True)
             if row is None:
-                row = RunRow(
-                    id=run_id,
-                    name=config.title,
-                    config=config.model_dump(mode="json"),
-                    identity=identity.model_dump(mode="json"),
-                    created_at=time.time(),
-                    result=None,
-                    weights_bytes=0,
-                )
+                row = RunRow(id=work_id, created_at=time.time(), result=None, weights_bytes=0, **written)
                 session.add(row)
             elif row.attempts and row.attempts[-1].status in ACTIVE:
                 return _attempt(row.attempts[-1]), False
@@ -85,15 +95,33 @@ class Store:
         """The run with this id. Raises NotFound."""
         with self._sessions() as session:
             row = session.get(RunRow, run_id, options=[selectinload(RunRow.attempts)])
-            if row is None:
+            if row is None or row.kind != RUN:
                 raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
             return _run(row)
 
     def runs(self) -> list[Run]:
         """All runs, the latest submitted first."""
         with self._sessions() as session:
-            rows = session.scalars(select(RunRow).options(selectinload(RunRow.attempts))).all()
+            chosen = select(RunRow).where(RunRow.kind == RUN).options(selectinload(RunRow.attempts))
+            rows = session.scalars(chosen).all()
         return sorted((_run(row) for row in rows), key=lambda run: -run.attempt.submitted_at)
+
+    def measurements(self) -> list[MeasurementRecord]:
+        """All measurements with their latest attempts, the latest submitted first."""
+        with self._sessions() as session:
+            chosen = select(RunRow).where(RunRow.kind == MEASUREMENT).options(selectinload(RunRow.attempts))
+            rows = session.scalars(chosen).all()
+        return sorted((_measurement(row) for row in rows), key=lambda record: -record.attempt.submitted_at)
+
+    def measurement(self, measurement_id: str) -> MeasurementRecord | None:
+        """The measurement with this id; None where it was never asked for."""
+        with self._sessions() as session:
+            row = session.get(RunRow, measurement_id, options=[selectinload(RunRow.attempts)])
+            return _measurement(row) if row and row.kind == MEASUREMENT else None
+
+    def work(self, attempt: Attempt) -> Run | MeasurementRecord:
+        """What the attempt is made at. Raises NotFound."""
+        return self.measurement(attempt.run_id) or self.run(attempt.run_id)
 
     def rename(self, run_id: str, name: str) -> None:
         with self._sessions.begin() as session:
@@ -107,6 +135,9 @@ class Store:
                 raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
             session.delete(row)
         shutil.rmtree(self.folder(run_id), ignore_errors=True)
+        for record in self.measurements():
+            if record.measurement.run_measured == run_id:
+                self.delete(record.id)
 
     # Attempts ---------------------------------------------------------------------------------------------------
 
@@ -294,6 +325,21 @@ class Store:
         """Survivors of updated modules and factors, or None where they were not kept."""
         return artifacts.read_weights(self.folder(run_id)) if self.run(run_id).weights_bytes else None
 
+    # Spectra ----------------------------------------------------------------------------------------------------
+
+    def keep_spectra(self, measurement_id: str, found: artifacts.Eigenvalues, table: pd.DataFrame) -> None:
+        with artifacts.new_folder(self.folder(measurement_id), "PRUNESCOPE_HOME") as folder:
+            artifacts.write_spectra(folder, found, table)
+
+    def has_spectra(self, measurement_id: str) -> bool:
+        return (self.folder(measurement_id) / artifacts.SPECTRA).is_file()
+
+    def eigenvalues(self, measurement_id: str) -> artifacts.Eigenvalues:
+        return artifacts.read_eigenvalues(self.folder(measurement_id))
+
+    def spectra_table(self, measurement_id: str) -> pd.DataFrame:
+        return artifacts.read_spectra(self.folder(measurement_id))
+
     # Facts ------------------------------------------------------------------------------------------------------
 
     def fact(self, key: str) -> dict[str, Any] | None:
@@ -320,4 +366,10 @@ def _run(row: RunRow) -> Run:
         result=RunResult.model_validate(row.result) if row.result else None,
         weights_bytes=row.weights_bytes,
         attempt=_attempt(row.attempts[-1]),
+    )
+
+
+def _measurement(row: RunRow) -> MeasurementRecord:
+    return MeasurementRecord(
+        id=row.id, name=row.name, measurement=Measurement.coerce(row.config), attempt=_attempt(row.attempts[-1])
     )

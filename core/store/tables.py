@@ -7,15 +7,20 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+RUN, MEASUREMENT = "run", "measurement"
+
 
 class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {dict[str, Any]: JSON}
 
 
 class RunRow(Base):
+    """What attempts are made at: a run, or a measurement."""
+
     __tablename__ = "runs"
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20), default=RUN, server_default=RUN)
     name: Mapped[str]
     config: Mapped[dict[str, Any]]
     identity: Mapped[dict[str, Any]]

@@ -16,30 +16,14 @@ from core.config import RunConfig
 from core.engine import prune_model
 from core.errors import InputError
 from core.events import Message, ModulePruned
-from core.profile import ModelProfile, ModuleInfo
 from core.spectra.metrics import METRICS
+from tests.core.profiles import profile_of
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "golden" / "allocation.npz"
+PUBLISHED = Path(__file__).parents[1] / "golden" / "allocation.npz"
 LABELS = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
 LABELS += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
 
 
-def profile_of(shapes: list[tuple[int, int]], modules_per_block: int) -> ModelProfile:
-    modules = tuple(
-        ModuleInfo(
-            name=f"layers.{index // modules_per_block}.{index % modules_per_block}",
-            block=index // modules_per_block,
-            label=str(index % modules_per_block),
-            shape=shape,
-        )
-        for index, shape in enumerate(shapes)
-    )
-    return ModelProfile(
-        architecture="Test", parameters=1, max_seqlen=None, vocabulary=1, hidden_size=1, itemsize=4, modules=modules
-    )
-
-
-@pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"the published LLaMA numbers are not at {PUBLISHED}")
 @pytest.mark.parametrize("per", ["block", "module"])
 @pytest.mark.parametrize(("sparsity", "epsilon"), [(0.5, 0.2), (0.5, 0.3), (0.7, 0.2), (0.7, 0.3)])
 def test_the_published_alphas_give_the_published_ratios(sparsity, epsilon, per):
@@ -53,7 +37,6 @@ def test_the_published_alphas_give_the_published_ratios(sparsity, epsilon, per):
     assert list(ours.values()) == pytest.approx(theirs.tolist(), abs=1e-6)
 
 
-@pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"the published LLaMA numbers are not at {PUBLISHED}")
 @pytest.mark.parametrize(("sparsity", "epsilon"), [(0.8, 0.4), (0.9, 0.3)])
 def test_what_would_be_pruned_beyond_all_is_clamped_and_redistributed(sparsity, epsilon):
     with np.load(PUBLISHED) as file:

@@ -184,7 +184,7 @@ def test_a_sparsity_said_and_one_left_to_the_pattern_are_one_run(pattern, sparsi
         ({"method": "qqq"}, "Unknown method 'qqq'. Available: "),
         (
             {"pattern": "unstuctured"},
-            "Unknown pattern 'unstuctured'. Did you mean 'unstructured'? Available: nm, unstructured.",
+            "Unknown pattern 'unstuctured'. Did you mean 'unstructured'? Available: mixed_nm, nm, unstructured.",
         ),
         ({"allocation": "uniforn"}, "Unknown allocation 'uniforn'. Did you mean 'uniform'? Available: "),
         ({"method": {"blocksize": 4}}, "method = {'blocksize': 4} does not name a method; available: "),

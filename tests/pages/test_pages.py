@@ -6,10 +6,10 @@ import pytest
 from core.config import RunConfig
 from core.errors import InputError
 from core.methods import Method
-from pages.components import cache
+from dashboard.components import cache
 from tests.pages.conftest import add_run, open_app
 
-PAGES = ["pages/prune.py", "pages/sparsity.py", "pages/runs.py"]
+PAGES = ["dashboard/prune.py", "dashboard/sparsity.py", "dashboard/runs.py"]
 
 
 def metrics(app) -> dict[str, str]:
@@ -123,7 +123,7 @@ def test_a_refused_submission_is_one_sentence(store, monkeypatch):
 
 def test_a_link_restores_run_and_module(store, run):
     add_run(store, RunConfig(sparsity=0.6))
-    app = open_app("pages/sparsity.py", run=run.id, block="2", module="mlp.down_proj")
+    app = open_app("dashboard/sparsity.py", run=run.id, block="2", module="mlp.down_proj")
     assert app.selectbox(key="run").value == run.id
     assert any("blocks.2.mlp.down_proj" in header.value for header in app.subheader)
 
@@ -180,7 +180,7 @@ def test_runs_can_be_deleted(store, run, monkeypatch):
             return ["worker"]
 
     monkeypatch.setattr(cache, "jobs", Jobs)
-    app = open_app("pages/runs.py")
+    app = open_app("dashboard/runs.py")
     button(app, "Delete this run").click().run()
     assert not app.exception
     assert store.runs() == []

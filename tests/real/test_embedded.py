@@ -108,7 +108,7 @@ def test_the_saved_model_has_the_reported_perplexity(home, results):
 
 
 def test_a_reopened_run_is_the_saved_model(home, results, monkeypatch):
-    from core.api import reopen
+    from core.reopening import reopen
 
     monkeypatch.setenv("PRUNESCOPE_HOME", str(home))
     saved = AutoModelForCausalLM.from_pretrained(home / "saved").state_dict()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import core
-from core.api import make_config, reopen, run_config
+from core.api import make_config, run_config
 from core.config import RunConfig, identify
 from core.data import TextFile
 from core.data.windows import tokenize
@@ -21,6 +21,7 @@ from core.errors import Cancelled, InputError, NotFound
 from core.events import BlockFinished, BlockStarted, Event, Finished, Message, ModulePruned, PhaseStarted, Progress
 from core.execution import execute
 from core.models.sources import LocalFolder
+from core.reopening import reopen
 from core.settings import Settings
 from core.store import Store
 from core.worker import run_attempt

@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.api import reopen
 from core.cli.commands import main
 from core.config import RunConfig, identify
 from core.methods import Method
+from core.reopening import reopen
 from core.store import Store, liveness
 from tests.runs.material import SEQLEN, naive_perplexity, run_options, sentence
 from tests.runs.peer import ROOT

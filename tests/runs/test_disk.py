@@ -10,11 +10,12 @@ from click.testing import CliRunner
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from core.api import reopen, run_config
+from core.api import run_config
 from core.cli.commands import main
 from core.config import RunConfig
 from core.errors import InputError
 from core.events import Event, PhaseStarted
+from core.reopening import reopen
 from core.settings import Settings
 from core.store import RunResult, Store, artifacts
 from tests.runs.material import fill, intact, run_options, sentence

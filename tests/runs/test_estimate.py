@@ -38,7 +38,9 @@ def config(
         "calibration": {"windows": calibration, "seqlen": 256, "batch_size": more.pop("batch_size", 4)},
         "evaluation": {"windows": evaluation, "seqlen": 256, "batch_size": more.pop("evaluation_batch_size", 4)},
     }
-    return make_config(LocalFolder(path="/nowhere", **more), method=method, sparsity=sparsity, **parts)
+    allocation = more.pop("allocation", None)
+    model = LocalFolder(path="/nowhere", **more)
+    return make_config(model, method=method, sparsity=sparsity, allocation=allocation, **parts)
 
 
 def of(
@@ -191,3 +193,19 @@ def test_the_speed_is_measured_once_a_machine(store: Store, monkeypatch: pytest.
     assert measured == [speed]
     monkeypatch.setattr("core.estimate.socket.gethostname", lambda: "another-machine")
     assert stored_speed(store) is None
+
+
+@pytest.mark.parametrize("allocation", ["alpha_pruning", "owl", "sensitivity"])
+def test_an_allocation_costs_until_it_is_measured(allocation: str) -> None:
+    plain, wanted = config(), config(allocation=allocation)
+    assert of(plain).measure_seconds == 0
+    assert of(wanted).measure_seconds > 0
+    assert of(wanted).seconds == pytest.approx(of(plain).seconds + of(wanted).measure_seconds)
+    known = estimate(wanted, PROFILE, SPEED, [], False, measured=True)
+    assert known.seconds == pytest.approx(of(plain).seconds)
+
+
+def test_sensitivity_by_the_loss_grows_with_the_blocks_by_the_error_it_does_not() -> None:
+    loss = of(config(allocation="sensitivity")).measure_seconds
+    error = of(config(allocation={"allocation": "sensitivity", "cost": "error"})).measure_seconds
+    assert loss > error * PROFILE.blocks / 4

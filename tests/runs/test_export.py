@@ -9,12 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from core.api import export_run, reopen, run_config
+from core.api import export_run, run_config
 from core.config import RunConfig
 from core.errors import InputError
 from core.models.folding import fold
 from core.models.sources import LocalFolder
 from core.models.structure import decoder_blocks, read_weight
+from core.reopening import reopen
 from core.settings import Settings
 from core.store import Store
 from core.store.artifacts import read_masks, read_permutations

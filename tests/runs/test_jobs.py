@@ -16,13 +16,14 @@ import pytest
 from dask.utils import parse_timedelta
 from safetensors.torch import load_file
 
-from core.api import reopen, run_config
+from core.api import run_config
 from core.config import RunConfig, identify
 from core.errors import InputError
 from core.events import ModulePruned, PhaseStarted
 from core.jobs import Jobs
 from core.models.profiles import stored_profile
 from core.models.sources import LocalFolder
+from core.reopening import reopen
 from core.settings import Settings
 from core.store import Attempt, Store
 from tests.runs.material import intact

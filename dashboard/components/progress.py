@@ -12,8 +12,8 @@ from core.events import BlockFinished, Event, GroupRefined, Message, ModuleEvent
 from core.figures import module_table
 from core.models.profiles import stored_profile
 from core.store import Attempt, Run
-from pages.components import cache, plan, plot, text
-from pages.components.charts.grid import ERROR, module_grid
+from dashboard.components import cache, plan, plot, text
+from dashboard.components.charts.grid import ERROR, module_grid
 
 _REFRESH_SECONDS = 1.0
 _LOG_LINES = 12
@@ -72,7 +72,8 @@ def _remaining(run: Run, attempt: Attempt, elapsed: float) -> float | None:
         return None
     cost = plan.predicted(run.config, profile, cache.store().runs(), speed)
     ahead = {
-        "Measuring the dense model": (cost.dense_seconds, cost.prune_seconds + cost.pruned_seconds),
+        "Measuring the dense model": (cost.dense_seconds, cost.seconds - cost.dense_seconds),
+        "Measuring the layers": (cost.measure_seconds, cost.prune_seconds + cost.pruned_seconds),
         "Pruning": (cost.prune_seconds, cost.pruned_seconds),
         "Measuring the pruned model": (cost.pruned_seconds, 0.0),
         "Saving": (0.0, 0.0),

@@ -5,7 +5,7 @@ import streamlit as st
 
 from core.errors import InputError, explain
 from core.store import Run
-from pages.components import cache, shell, state, text
+from dashboard.components import cache, shell, state, text
 
 
 def render() -> None:

@@ -4,9 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from core.store import Run
-from pages.components import cache, grid, plot, shell, state, text
-from pages.components.charts.grid import ERROR, SPARSITY
-from pages.components.charts.sparsity import line_histogram, sparsity_by_block
+from dashboard.components import cache, grid, plot, shell, state, text
+from dashboard.components.charts.grid import ERROR, SPARSITY
+from dashboard.components.charts.sparsity import line_histogram, sparsity_by_block
 
 _SPARSITY_CAPTION = (
     "Share of each module's weights that the keep mask prunes. Click a cell to select the module on every page."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
+from core.profile import ModelProfile
 from core.store import Run
-from pages.components import cache, text
+from dashboard.components import cache, text
 
 _MARKS = {
     "queued": "⏳ queued",
@@ -46,8 +48,11 @@ def select_module(block: int, label: str) -> None:
     _selected().update(block=block, module=label)
 
 
-def sidebar() -> Selection:
-    """Draws the shared selection and returns it; says so where a link names what does not exist."""
+def sidebar(profile_of: Callable[[Run | None], ModelProfile | None] = lambda run: None) -> Selection:
+    """Draws the shared selection and returns it; says so where a link names what does not exist.
+
+    ``profile_of``: gives the modules to choose from where no run has finished.
+    """
     runs = {run.id: run for run in cache.store().runs()}
     if "_selected" not in st.session_state and "run" not in st.query_params:
         _selected()["run"] = next(iter(runs), None)
@@ -63,7 +68,7 @@ def sidebar() -> Selection:
             help="The run that all pages show. It is part of the address: copy the link to share it.",
         )
         run = runs.get(run_id) if run_id else None
-        block, label = _module_choice(run)
+        block, label = _module_choice(run, profile_of)
         if run is not None:
             _summary(run)
     return Selection(run, block, label)
@@ -114,15 +119,21 @@ def _forget_lost_run(runs: dict[str, Run]) -> None:
         )
 
 
-def _module_choice(run: Run | None) -> tuple[int | None, str | None]:
-    if run is None or run.result is None:
+def _module_choice(
+    run: Run | None, profile_of: Callable[[Run | None], ModelProfile | None]
+) -> tuple[int | None, str | None]:
+    if run is not None and run.result is not None:
+        table = cache.modules(run)
+        blocks, labels = sorted(table.block.unique().tolist()), table.label.unique().tolist()
+    elif profile := profile_of(run):
+        blocks, labels = list(range(profile.blocks)), profile.labels
+    else:
         return None, None
-    table = cache.modules(run)
     left, right = st.columns([1, 2])
     with left:
-        block = _choice("Block", "block", sorted(table.block.unique().tolist()))
+        block = _choice("Block", "block", blocks)
     with right:
-        label = _choice("Module", "module", table.label.unique().tolist())
+        label = _choice("Module", "module", labels)
     return block, label
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.components import plot, state
-from pages.components.charts.grid import Quantity, clicked_module, module_grid
+from dashboard.components import plot, state
+from dashboard.components.charts.grid import Quantity, clicked_module, module_grid
 
 
 def show(

@@ -12,13 +12,19 @@ ABOUT = (
     "Every number on a page comes from a run that can be repeated from its config."
 )
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
-PRUNE, SPARSITY, RUNS = "pages/prune.py", "pages/sparsity.py", "pages/runs.py"
+PRUNE, SPECTRA, SPARSITY, RUNS = (
+    "dashboard/prune.py",
+    "dashboard/spectra.py",
+    "dashboard/sparsity.py",
+    "dashboard/runs.py",
+)
 
 
 def navigation() -> StreamlitPage:
     return st.navigation(
         [
             st.Page(PRUNE, title="Prune", icon=":material/content_cut:", default=True),
+            st.Page(SPECTRA, title="Spectra", icon=":material/ssid_chart:"),
             st.Page(SPARSITY, title="Sparsity", icon=":material/grid_on:"),
             st.Page(RUNS, title="Runs", icon=":material/history:"),
         ],

@@ -19,7 +19,7 @@ from core.patterns import Pattern
 from core.profile import ModelProfile
 from core.stages import Stage
 from core.store import Run
-from pages.components import cache, forms, state, text
+from dashboard.components import cache, forms, state, text
 
 _NM_HELP = (
     "N:M means that N of every M consecutive weights of a row SURVIVE: 1:4 is 75 % sparse, 3:4 is 25 %. "
@@ -50,6 +50,22 @@ def form() -> RunConfig | None:
     except (ValidationError, InputError) as error:
         st.error(explain(error), icon=":material/error:")
         return None
+
+
+def address(config: RunConfig) -> dict[str, Any]:
+    """The query parameters with which the Prune page's form comes up with this config."""
+    query = forms.address(config.model, "source")
+    for key, part in (("method", config.method), ("pattern", config.pattern), ("allocation", config.allocation)):
+        query |= forms.address(part, key)
+    if config.pattern.sparsity is None:
+        query["sparsity"] = f"{config.sparsity:.6g}"
+    if config.stages:
+        query["stage"] = [stage.title for stage in config.stages]
+        for stage in config.stages:
+            query |= forms.fields_address(stage, f"stage_{stage.name}")
+    for key, section in (("calibration", config.calibration), ("evaluation", config.evaluation)):
+        query |= forms.address(section.corpus, f"{key}_corpus") | forms.fields_address(section, key, skip={"corpus"})
+    return query
 
 
 def _sparsity(pattern: dict[str, Any]) -> float | None:
@@ -144,11 +160,11 @@ def _await_speed() -> None:
 
 
 def predicted(config: RunConfig, profile: ModelProfile, runs: list[Run], speed: float) -> Estimate:
-    """The run's cost; its dense part is free where an earlier run has measured the same."""
-    measured = any(
+    """The run's cost; what an earlier run has measured already is free."""
+    dense_known = any(
         run.result and (run.config.model, run.config.evaluation) == (config.model, config.evaluation) for run in runs
     )
-    return estimate(config, profile, speed, runs, measured)
+    return estimate(config, profile, speed, runs, dense_known, cache.measured(config) is not None)
 
 
 def _start(config: RunConfig, same: Run | None, shown: Run | None) -> None:

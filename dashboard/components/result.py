@@ -9,8 +9,8 @@ import streamlit as st
 from core.acceleration import why_not
 from core.errors import InputError, explain
 from core.store import Run, RunResult
-from pages.components import cache, grid, shell, state, text
-from pages.components.charts.grid import ERROR
+from dashboard.components import cache, grid, shell, state, text
+from dashboard.components.charts.grid import ERROR
 
 
 def show(selection: state.Selection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin
 
@@ -42,12 +43,15 @@ def component(base: type[Component], key: str, label: str, default: str, help: s
     return {base.kind: name, **fields(classes[name], f"{key}_{name}")}
 
 
-def components(base: type[Component], key: str, label: str, help: str | None = None) -> list[dict[str, Any]]:
+def components(
+    base: type[Component], key: str, label: str, help: str | None = None, default: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Any number of the registered components of ``base``, each with its summary and fields; their JSON forms."""
     classes = {cls.name: cls for cls in sorted(base.registry.classes(), key=lambda cls: getattr(cls, "order", 0))}
     chosen = st.multiselect(
         label,
         list(classes),
+        default=list(default),
         format_func=lambda name: classes[name].title,
         key=key,
         bind="query-params",
@@ -67,11 +71,14 @@ def _explained(cls: type[Component]) -> None:
     """What a component does, with its formula, its paper and how to cite it, where it says so."""
     if summary := getattr(cls, "summary", None):
         st.caption(summary)
-    if reference := getattr(cls, "reference", None):
-        with st.popover("Formula and paper", icon=":material/function:"):
-            st.latex(getattr(cls, "formula", ""))
-            st.markdown(f"[{reference.title}]({reference.link}), {reference}")
-            st.code(reference.bibtex, language="bibtex", wrap_lines=True)
+    formula, reference = getattr(cls, "formula", None), getattr(cls, "reference", None)
+    if formula or reference:
+        with st.popover("Formula and paper" if reference else "Formula", icon=":material/function:"):
+            if formula:
+                st.latex(formula)
+            if reference:
+                st.markdown(f"[{reference.title}]({reference.link}), {reference}")
+                st.code(reference.bibtex, language="bibtex", wrap_lines=True)
 
 
 def _widget(info: FieldInfo, key: str, name: str) -> Any:
@@ -82,19 +89,43 @@ def _widget(info: FieldInfo, key: str, name: str) -> Any:
         return st.toggle(label, info.default, **shared)
     if get_origin(info.annotation) is Literal:
         return st.selectbox(label, list(kinds), index=list(kinds).index(info.default), **shared)
+    if get_origin(info.annotation) is dict:
+        return st.text_area(label, "", placeholder='{"0": 0.4, "1": 0.6}', **shared).strip()
     if int in kinds or float in kinds:
         return _number(info, label, int if int in kinds else float, shared)
     return st.text_input(label, info.default or "", **shared).strip()
+
+
+def address(component: Component, key: str) -> dict[str, Any]:
+    """The query parameters for which ``component(…, key, …)`` comes up with this component."""
+    return {key: component.title, **fields_address(component, f"{key}_{component.name}")}
+
+
+def fields_address(model: BaseModel, prefix: str, skip: Collection[str] = ()) -> dict[str, Any]:
+    """The query parameters for which ``fields(…, prefix)`` comes up with these values; defaults need none."""
+    found = {}
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        if name in skip or value == info.get_default(call_default_factory=True):
+            continue
+        plain = json.dumps(value) if isinstance(value, dict | bool) else str(0 if value is None else value)
+        found[f"{prefix}_{name}"] = plain
+    return found
 
 
 def _number(info: FieldInfo, label: str, kind: type[int] | type[float], shared: dict[str, Any]) -> Any:
     """A number input whose bounds, default and step all have the field's own type, as Streamlit demands."""
     low: Any = None
     high: Any = None
+    share = False
     for bound in info.metadata:
         low = getattr(bound, "ge", getattr(bound, "gt", low))
         high = getattr(bound, "le", getattr(bound, "lt", high))
+        share |= kind is float and getattr(bound, "lt", 2) <= 1
     low, high, default = (None if value is None else kind(value) for value in (low, high, info.default))
-    optional = type(None) in get_args(info.annotation)
+    if type(None) in get_args(info.annotation) and default is not None:
+        low = kind(0)  # stands for None: an emptied field would not be in the address
     shared |= {"step": kind(1 if kind is int else 0.01), "format": "%d" if kind is int else "%.3g"}
-    return st.number_input(label, low, high, default, placeholder="all" if optional else None, **shared)
+    if share:  # a share below some bound: there is more to see in moving it than in typing it
+        return st.slider(label, low, high - 0.01, default, **shared)
+    return st.number_input(label, low, high, default, **shared)

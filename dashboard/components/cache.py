@@ -12,6 +12,10 @@ import streamlit as st
 
 from core.config import Identity, RunConfig, identify
 from core.errors import InputError
+from core.measured import measured_values
+from core.measurements import Measurement
+from core.measurements.allocation import AllocationBasis
+from core.measurements.spectra import Spectra
 from core.models.profiles import stored_profile
 from core.models.sources import ModelSource
 from core.profile import ModelProfile
@@ -19,6 +23,7 @@ from core.store import Run, Store
 
 if TYPE_CHECKING:
     from core.jobs import Jobs
+    from core.spectra.likelihood import Comparison
 
 
 @st.cache_resource(show_spinner=False)
@@ -87,6 +92,51 @@ def _identity(config: str) -> Identity | str:
         return identify(RunConfig.model_validate_json(config))
     except InputError as error:
         return str(error)
+
+
+def spectra_table(spectra: Spectra, fit: str) -> pd.DataFrame:
+    """The figures of every module's spectrum with this fit; the spectra must be known."""
+    return _spectra_table(spectra.canonical(), fit)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _spectra_table(spectra: str, fit: str) -> pd.DataFrame:
+    return _spectra(spectra).table(store(), fit)
+
+
+def eigenvalues(spectra: Spectra) -> dict[str, np.ndarray]:
+    """Ascending eigenvalues by full module name; the spectra must be known."""
+    return _eigenvalues(spectra.canonical())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _eigenvalues(spectra: str) -> dict[str, np.ndarray]:
+    return dict(_spectra(spectra).read(store()))
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing …")
+def tail_comparisons(spectra: str, module: str, fit: str) -> list[Comparison]:
+    """The tail of a module (of the spectra with this canonical text) against other laws."""
+    import torch
+
+    from core.spectra.hill import Tail
+    from core.spectra.likelihood import compare_tail
+
+    table = _spectra_table(spectra, fit).set_index("module")
+    row = table.loc[module]
+    tail = Tail(row.alpha, row.D, row.xmin, int(row.tail_size))
+    return compare_tail(torch.from_numpy(_eigenvalues(spectra)[module]), tail)
+
+
+def _spectra(canonical: str) -> Spectra:
+    spectra: Spectra = Measurement.coerce(json.loads(canonical))
+    return spectra
+
+
+def measured(config: RunConfig) -> dict[str, float | None] | None:
+    """What the config's allocation rests on; None where it was not measured yet. Raises InputError for no such text."""
+    relevant = AllocationBasis.relevant(config)
+    return measured_values(relevant, identity(relevant), store())
 
 
 def modules(run: Run) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import RunConfig
 from core.errors import InputError, explain
-from pages.components import cache, plan, progress, result, state
+from dashboard.components import cache, plan, progress, result, state
 
 
 def render() -> None:

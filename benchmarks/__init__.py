@@ -1,0 +1,1 @@
+"""How long things take, on the machine at hand: python -m benchmarks.<name>."""

@@ -1,0 +1,56 @@
+"""What a layer-wise allocation rests on, measured before any run asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, ClassVar
+
+from core.config import Evaluation, Identity, RunConfig, identify
+from core.events import Event, PhaseStarted
+from core.measurements.base import Measurement
+
+if TYPE_CHECKING:
+    from core.measurements.base import Loader
+    from core.store import Store
+
+
+class AllocationBasis(Measurement):
+    """What the allocation of ``config`` rests on."""
+
+    name: ClassVar[str] = "allocation"
+    title: ClassVar[str] = "Basis of an allocation"
+
+    config: RunConfig
+    identity: Identity
+
+    @classmethod
+    def of(cls, config: RunConfig) -> AllocationBasis:
+        """Raises InputError where the model or the calibration text cannot be found."""
+        relevant = cls.relevant(config)
+        return cls(config=relevant, identity=identify(relevant))
+
+    @staticmethod
+    def relevant(config: RunConfig) -> RunConfig:
+        """The config without what an allocation does not depend on: stages, evaluation."""
+        text = config.calibration
+        evaluation = Evaluation(corpus=text.corpus, seqlen=text.seqlen, windows=1)
+        return config.model_copy(update={"stages": (), "evaluation": evaluation})
+
+    @property
+    def label(self) -> str:
+        return f"{self.config.allocation.title}: {self.config.model.label}"
+
+    def known(self, store: Store) -> bool:
+        from core.measured import measured_values
+
+        return measured_values(self.config, self.identity, store) is not None
+
+    def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
+        from core.execution import calibration_tokens, known_or_measured
+
+        source = self.config.model.pinned(self.identity.model_revision)
+        yield PhaseStarted(phase="Reading the text")
+        calibration = calibration_tokens(self.config, source)
+        yield PhaseStarted(phase="Loading the model")
+        loaded = load(source)
+        yield from known_or_measured(self.config, self.identity, store, loaded.model, calibration)

@@ -1,0 +1,177 @@
+"""Spectra as log-log histograms with their fitted tails and random bulks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from core.spectra.marchenko_pastur import density
+
+DENSE, PRUNED, RANDOM, TAIL, BULK = "#0072B2", "#E69F00", "#999999", "#D55E00", "#009E73"
+_BINS = 60
+_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 45}
+_PANELS_A_ROW = {"few": 4, "many": 8}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One module's eigenvalues, ascending, and its row of the table of spectra."""
+
+    values: np.ndarray
+    row: pd.Series
+
+    @property
+    def positive(self) -> np.ndarray:
+        return self.values[self.values > 0]
+
+    @property
+    def has_tail(self) -> bool:
+        return not math.isnan(self.row.alpha)
+
+
+def esd(dense: Spectrum, pruned: Spectrum | None = None, randomised: np.ndarray | None = None) -> go.Figure:
+    """The ESD of a module: histogram, where its tail begins, the fitted tail, the random bulk; overlaid what else there is."""
+    parts = [dense.positive, *([pruned.positive] if pruned else []), *([] if randomised is None else [randomised])]
+    shown = [part for part in parts if len(part)]
+    edges = _edges(shown)
+    figure = go.Figure()
+    figure.add_trace(_steps(dense.positive, edges, "dense", DENSE, "solid", fill=True))
+    if randomised is not None:
+        figure.add_trace(_steps(randomised[randomised > 0], edges, "entries shuffled", RANDOM, "dot"))
+    if pruned is not None and len(pruned.positive):
+        figure.add_trace(_steps(pruned.positive, edges, "pruned", PRUNED, "solid"))
+    lead = pruned if pruned is not None and pruned.has_tail else dense
+    for spectrum, name, dash in ((dense, "tail", "solid"), (pruned, "pruned tail", "dash")):
+        if spectrum is not None and spectrum.has_tail:
+            figure.add_trace(_tail(spectrum, f"{name}, α = {spectrum.row.alpha:.2f}", dash))
+    figure.add_trace(_bulk(dense))
+    if lead.has_tail:
+        figure.add_vline(x=dense.row.xmin if dense.has_tail else lead.row.xmin, line_dash="dot", line_color=TAIL)
+        figure.add_annotation(
+            x=math.log10(dense.row.xmin if dense.has_tail else lead.row.xmin),
+            y=1,
+            yref="paper",
+            text="λ<sub>min</sub>",
+            showarrow=False,
+            xanchor="left",
+            yanchor="top",
+            font_color=TAIL,
+        )
+    figure.update_layout(height=400, margin=_MARGIN, bargap=0, legend={"orientation": "h", "y": 1.14, "x": 0})
+    figure.update_xaxes(title="Eigenvalue λ of WᵀW", type="log", range=_range(edges))
+    figure.update_yaxes(title="Density", type="log", exponentformat="power", range=_density_range(shown, edges))
+    return figure
+
+
+def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Figure:
+    """Small multiples on common axes, each titled and with its alpha; the chosen one is framed."""
+    many = len(spectra) > 12
+    across = min(len(spectra), _PANELS_A_ROW["many" if many else "few"])
+    down = math.ceil(len(spectra) / across)
+    titles = [f"{name}   α {one.row.alpha:.2f}" if one.has_tail else name for name, one in spectra]
+    figure = make_subplots(
+        rows=down,
+        cols=across,
+        subplot_titles=titles,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        horizontal_spacing=0.012,
+        vertical_spacing=min(0.16 if not many else 0.07, 0.7 / down),
+    )
+    positives = [one.positive for _, one in spectra if len(one.positive)]
+    edges = _edges(positives, _BINS // 2)
+    for number, (name, one) in enumerate(spectra):
+        place = {"row": number // across + 1, "col": number % across + 1}
+        if len(one.positive):
+            figure.add_trace(_steps(one.positive, edges, name, DENSE, "solid", fill=True), **place)
+        if one.has_tail:
+            figure.add_trace(_tail(one, name, "solid"), **place)
+    figure.update_layout(height=40 + (135 if many else 200) * down, margin=_MARGIN | {"t": 30}, showlegend=False)
+    figure.update_annotations(font_size=12)
+    figure.update_xaxes(type="log", range=_range(edges), exponentformat="power", nticks=4)
+    figure.update_yaxes(type="log", range=_density_range(positives, edges), exponentformat="power", nticks=4)
+    for number, (name, _) in enumerate(spectra):
+        if name == chosen:
+            frame = {"showline": True, "linecolor": TAIL, "linewidth": 3, "mirror": True}
+            figure.update_xaxes(frame, row=number // across + 1, col=number % across + 1)
+            figure.update_yaxes(frame, row=number // across + 1, col=number % across + 1)
+    return figure
+
+
+def _edges(parts: Sequence[np.ndarray], bins: int = _BINS) -> np.ndarray:
+    """Bins of equal width in log λ over all that is shown; what is a millionth of the largest or less stays outside."""
+    if not parts:
+        return np.logspace(-1, 1, bins + 1)
+    high = max(float(part[-1]) for part in parts)
+    low = max(min(float(part[0]) for part in parts), high * 1e-6)
+    return (
+        np.logspace(math.log10(low) - 1e-9, math.log10(high) + 1e-9, bins + 1)
+        if low < high
+        else np.array([low, 2 * low])
+    )
+
+
+def _density(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    counts, _ = np.histogram(values, edges)
+    return counts / (len(values) * np.diff(edges))
+
+
+def _steps(values: np.ndarray, edges: np.ndarray, name: str, color: str, dash: str, fill: bool = False) -> go.Scatter:
+    return go.Scatter(
+        x=np.sqrt(edges[:-1] * edges[1:]),
+        y=_visible(values, edges),
+        name=name,
+        mode="lines",
+        line={"shape": "hvh", "color": color, "dash": dash, "width": 1.5 if fill else 2},
+        fill="tozeroy" if fill else None,
+        hovertemplate="λ about %{x:.3g}<br>density %{y:.3g}<extra>" + name + "</extra>",
+    )
+
+
+def _visible(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Densities; those of empty bins far below all others, since a log axis has no 0."""
+    return _density(values, edges).clip(min=1e-30)
+
+
+def _tail(spectrum: Spectrum, name: str, dash: str) -> go.Scatter:
+    """The fitted power law, scaled to the share of eigenvalues in the tail."""
+    row, values = spectrum.row, spectrum.positive
+    x = np.geomspace(row.xmin, values[-1], 40)
+    height = row.tail_size / len(values) * (row.alpha - 1) / row.xmin * (x / row.xmin) ** -row.alpha
+    line = {"color": TAIL, "width": 3, "dash": dash}
+    return go.Scatter(x=x, y=height, mode="lines", name=name, line=line, hoverinfo="skip")
+
+
+def _bulk(spectrum: Spectrum) -> go.Scatter:
+    """The Marchenko–Pastur density whose median is the spectrum's."""
+    row = spectrum.row
+    line = {"color": BULK, "width": 2, "dash": "dash"}
+    if math.isnan(row.bulk_high):
+        return go.Scatter(x=[], y=[], mode="lines", name="random bulk", line=line)
+    larger, smaller = max(row.rows, row.columns) ** 0.5, min(row.rows, row.columns) ** 0.5
+    variance = row.bulk_high / (larger + smaller) ** 2
+    x = np.geomspace(max(row.bulk_low, row.bulk_high * 1e-6), row.bulk_high, 200)
+    y = density(x, int(row.rows), int(row.columns), variance)
+    return go.Scatter(
+        x=x[y > 0], y=y[y > 0], mode="lines", name="random bulk (Marchenko–Pastur)", line=line, hoverinfo="skip"
+    )
+
+
+def _range(edges: np.ndarray) -> list[float]:
+    return [math.log10(edges[0]), math.log10(edges[-1]) + 0.05]
+
+
+def _density_range(parts: Sequence[np.ndarray], edges: np.ndarray) -> list[float] | None:
+    """From below the lowest bar to above the highest, so that a tail's thin end does not stretch the axis."""
+    heights: Any = np.concatenate([_density(part, edges) for part in parts]) if parts else np.array([])
+    heights = heights[heights > 0]
+    if not len(heights):
+        return None
+    return [math.log10(heights.min()) - 0.5, math.log10(heights.max()) + 0.4]

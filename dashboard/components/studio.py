@@ -1,0 +1,182 @@
+"""The allocation studio: how a target is spread over the layers, several ways side by side; edited, exported, used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from pydantic import ValidationError
+
+from core.allocation import Allocation, allocate
+from core.allocation.manual import Manual
+from core.allocation.table import as_csv, as_json, condensed, read_sparsities
+from core.config import RunConfig
+from core.errors import InputError, explain
+from core.measurements.allocation import AllocationBasis
+from core.patterns import MixedNM, Unstructured
+from core.profile import ModelProfile
+from dashboard.components import cache, forms, measuring, plan, plot, shell
+from dashboard.components.charts.allocation import allocation_lines
+
+
+def show(config: RunConfig, profile: ModelProfile) -> None:
+    """The studio for the config's model; its method, calibration and seed are those of the config."""
+    st.header("Allocation studio", divider="gray")
+    st.caption("How much should each layer lose? Choose ways to spread the target, compare them, and use one.")
+    _studio(config, profile)
+
+
+@st.fragment
+def _studio(config: RunConfig, profile: ModelProfile) -> None:
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        target, pattern = _target()
+        chosen = forms.components(
+            Allocation,
+            "studio",
+            "Allocations",
+            help="Several are drawn side by side.",
+            default=["uniform", "alpha_pruning"],
+        )
+    found: dict[str, dict[str, float]] = {}
+    configs: dict[str, RunConfig] = {}
+    with right:
+        for values in chosen:
+            try:
+                wanted = _config(config, values, target, pattern)
+                if (sparsities := _sparsities(wanted, profile)) is not None:
+                    found[wanted.allocation.title] = sparsities
+                    configs[wanted.allocation.title] = wanted
+            except (InputError, ValidationError) as error:
+                st.error(explain(error), icon=":material/error:")
+        if found:
+            _compare(found, configs, profile, target)
+    if found:
+        _use(found, configs, profile)
+
+
+def _target() -> tuple[float, Unstructured | MixedNM]:
+    target = st.slider(
+        "Target sparsity",
+        0.05,
+        0.95,
+        0.7,
+        0.01,
+        format="percent",
+        key="studio_target",
+        bind="query-params",
+        help="Of all prunable weights; every allocation has this mean, weighted by parameters.",
+    )
+    mixed = st.toggle(
+        "Whole numbers: N:8 in each block",
+        key="studio_mixed",
+        bind="query-params",
+        help="Every block gets an N of its own, so that the model keeps a hardware-friendly N:M pattern. The target must be one "
+        "that whole numbers can give, such as 50 % or 62.5 %; the slider is rounded to the nearest eighth.",
+    )
+    if not mixed:
+        return target, Unstructured()
+    return min(max(round(target * 8), 1), 7) / 8, MixedNM()
+
+
+def _config(config: RunConfig, allocation: dict[str, Any], target: float, pattern: Unstructured | MixedNM) -> RunConfig:
+    values = config.model_dump(mode="json") | {
+        "allocation": allocation,
+        "sparsity": target,
+        "pattern": pattern.dump(),
+        "stages": [],
+    }
+    return RunConfig.model_validate(values)
+
+
+def _sparsities(config: RunConfig, profile: ModelProfile) -> dict[str, float] | None:
+    """By module; None where something has to be measured first, which is then offered."""
+    measured = cache.measured(config)
+    if measured is None:
+        title = config.allocation.title
+        why = f"{title} rests on a measurement of the dense model, which is made once and then known."
+        relevant = AllocationBasis.relevant(config)
+        basis = AllocationBasis(config=relevant, identity=cache.identity(relevant))
+        measuring.offer(basis, f"Measure for {title}", why)
+        return None
+    return allocate(config.allocation, config.pattern, profile, config.sparsity, measured)
+
+
+def _by_block(sparsities: dict[str, float], profile: ModelProfile) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {"block": m.block, "sparsity": sparsities[m.name], "parameters": m.parameters} for m in profile.modules
+    )
+    table["lost"] = table.sparsity * table.parameters
+    blocks = table.groupby("block").agg(
+        lost=("lost", "sum"), parameters=("parameters", "sum"), lowest=("sparsity", "min"), highest=("sparsity", "max")
+    )
+    return blocks.assign(sparsity=blocks.lost / blocks.parameters).reset_index()
+
+
+def _compare(
+    found: dict[str, dict[str, float]], configs: dict[str, RunConfig], profile: ModelProfile, target: float
+) -> None:
+    tables = {name: _by_block(sparsities, profile) for name, sparsities in found.items()}
+    words = [f"{name} from {t.sparsity.min():.1%} to {t.sparsity.max():.1%}" for name, t in tables.items()]
+    plot.show(allocation_lines(tables, target), "studio_chart", alt=f"Sparsity of each block: {'; '.join(words)}.")
+    st.caption(f"Blocks' sparsity: {'; '.join(words)}. Every mean is {target:.4g}, weighted by parameters.")
+
+
+def _use(found: dict[str, dict[str, float]], configs: dict[str, RunConfig], profile: ModelProfile) -> None:
+    name = st.segmented_control(
+        "Take",
+        list(found),
+        default=list(found)[-1],
+        required=True,
+        key="studio_take",
+        help="Which of them to use or save.",
+    )
+    name = name if name in found else list(found)[-1]
+    sparsities, config = found[name], configs[name]
+    use, edit, as_table, as_object = st.columns(4)
+    if use.button("Use in Prune", type="primary", icon=":material/content_cut:", width="stretch"):
+        st.switch_page(shell.PRUNE, query_params=plan.address(config))
+    with edit.popover("Edit by hand …", icon=":material/edit:", width="stretch"):
+        _edit(sparsities, config, profile)
+    as_table.download_button(
+        "CSV", as_csv(sparsities, profile), "sparsities.csv", "text/csv",
+        icon=":material/download:", width="stretch", on_click="ignore",
+    )  # fmt: skip
+    as_object.download_button(
+        "JSON", as_json(sparsities), "sparsities.json", "application/json",
+        icon=":material/download:", width="stretch", on_click="ignore",
+    )  # fmt: skip
+
+
+def _edit(sparsities: dict[str, float], config: RunConfig, profile: ModelProfile) -> None:
+    """A table to change, or a file to load; both become the manual allocation."""
+    uploaded = st.file_uploader("Load from CSV or JSON", ["csv", "json"], key="studio_file")
+    start = condensed(sparsities, profile)
+    if uploaded is not None:
+        try:
+            start = read_sparsities(uploaded.getvalue().decode("utf-8"))
+        except (InputError, UnicodeDecodeError) as error:
+            st.error(explain(error), icon=":material/error:")
+            return
+    edited = st.data_editor(
+        pd.DataFrame({"of": list(start), "sparsity": list(start.values())}),
+        hide_index=True,
+        disabled=["of"],
+        key="studio_table",
+        column_config={
+            "of": st.column_config.TextColumn("Block or module"),
+            "sparsity": st.column_config.NumberColumn(
+                "Sparsity", min_value=0.0, max_value=0.99, step=0.001, format="%.4f"
+            ),
+        },
+    )
+    if st.button("Use this in Prune", icon=":material/content_cut:", width="stretch"):
+        values = dict(zip(edited.of, edited.sparsity, strict=True))
+        try:
+            by_hand = Manual(values=values)
+            by_hand.sparsities(profile, config.sparsity)
+        except (InputError, ValidationError) as error:
+            st.error(explain(error), icon=":material/error:")
+            return
+        st.switch_page(shell.PRUNE, query_params=plan.address(config.model_copy(update={"allocation": by_hand})))
