@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
@@ -53,13 +54,13 @@ class Registry(Generic[T]):
             available = ", ".join(sorted(self._classes))
             raise InputError(f"Unknown {self.kind} {name!r}.{hint} Available: {available}.") from None
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
+        """The names, in an order that does not depend on what was imported first."""
         self._load_plugins()
-        return iter(self._classes)
+        return iter(sorted(self._classes))
 
     def classes(self) -> list[type[T]]:
-        self._load_plugins()
-        return list(self._classes.values())
+        return [self._classes[name] for name in self]
 
     def _load_plugins(self) -> None:
         load_plugins()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, ClassVar
 
+from core.allocation import Uniform
 from core.config import Evaluation, Identity, RunConfig, identify
 from core.events import Event, PhaseStarted
 from core.measurements.base import Measurement
@@ -31,10 +32,17 @@ class AllocationBasis(Measurement):
 
     @staticmethod
     def relevant(config: RunConfig) -> RunConfig:
-        """The config without what an allocation does not depend on: stages, evaluation."""
-        text = config.calibration
-        evaluation = Evaluation(corpus=text.corpus, seqlen=text.seqlen, windows=1)
-        return config.model_copy(update={"stages": (), "evaluation": evaluation})
+        """The config with defaults wherever what is measured does not depend on it: the same for every spread, say."""
+        text, allocation = config.calibration, config.allocation
+        measured_by = {name: getattr(allocation, name) for name in allocation.measured_by}
+        tried = {"method": config.method, "pattern": config.pattern, "sparsity": config.sparsity}
+        return RunConfig(
+            model=config.model,
+            allocation=type(allocation)(**measured_by) if allocation.measures else Uniform(),
+            calibration=text,
+            evaluation=Evaluation(corpus=text.corpus, seqlen=text.seqlen, windows=1),
+            **(tried if allocation.tries else {}),
+        )
 
     @property
     def label(self) -> str:

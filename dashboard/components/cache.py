@@ -136,7 +136,22 @@ def _spectra(canonical: str) -> Spectra:
 def measured(config: RunConfig) -> dict[str, float | None] | None:
     """What the config's allocation rests on; None where it was not measured yet. Raises InputError for no such text."""
     relevant = AllocationBasis.relevant(config)
-    return measured_values(relevant, identity(relevant), store())
+    try:
+        return _measured(relevant.canonical(), identity(relevant).model_dump_json())
+    except _NotMeasured:
+        return None
+
+
+class _NotMeasured(Exception):
+    """Raised where there is nothing to cache yet."""
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _measured(config: str, identity: str) -> dict[str, float | None]:
+    found = measured_values(RunConfig.model_validate_json(config), Identity.model_validate_json(identity), store())
+    if found is None:
+        raise _NotMeasured
+    return found
 
 
 def modules(run: Run) -> pd.DataFrame:

@@ -44,9 +44,17 @@ def component(base: type[Component], key: str, label: str, default: str, help: s
 
 
 def components(
-    base: type[Component], key: str, label: str, help: str | None = None, default: Collection[str] = ()
+    base: type[Component],
+    key: str,
+    label: str,
+    help: str | None = None,
+    default: Collection[str] = (),
+    brief: bool = False,
 ) -> list[dict[str, Any]]:
-    """Any number of the registered components of ``base``, each with its summary and fields; their JSON forms."""
+    """Any number of the registered components of ``base``, each with its summary and fields; their JSON forms.
+
+    ``brief``: the summary only on demand, without formula and paper.
+    """
     classes = {cls.name: cls for cls in sorted(base.registry.classes(), key=lambda cls: getattr(cls, "order", 0))}
     chosen = st.multiselect(
         label,
@@ -61,8 +69,9 @@ def components(
     values = []
     for name in (name for name in classes if name in chosen):
         with st.container(border=True):
-            st.markdown(f"**{classes[name].title}**")
-            _explained(classes[name])
+            st.markdown(f"**{classes[name].title}**", help=getattr(classes[name], "summary", None) if brief else None)
+            if not brief:
+                _explained(classes[name])
             values.append({base.kind: name, **fields(classes[name], f"{key}_{name}")})
     return values
 

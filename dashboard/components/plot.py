@@ -12,6 +12,5 @@ _AXIS_TEXT = {"light": "#3a4650", "dark": "#c3ccd4"}  # at least 7:1 on the them
 
 def show(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
     """Draws ``figure``; ``alt`` says in words what it shows."""
-    figure.update_layout(font_color=_AXIS_TEXT[st.context.theme.type or "light"])
-    figure.update_xaxes(automargin=True)
+    figure.update_layout(font_color=_AXIS_TEXT[st.context.theme.type or "light"], xaxis_automargin=True)
     st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **options)

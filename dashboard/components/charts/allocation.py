@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-import pandas as pd
 import plotly.graph_objects as go
 
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F")
@@ -12,44 +12,54 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 
 
-def allocation_lines(allocations: Mapping[str, pd.DataFrame], target: float) -> go.Figure:
-    """A line for each allocation; its table has, for each block, ``sparsity`` (weighted mean), ``lowest``, ``highest``.
+class BlockSparsity(NamedTuple):
+    """A block's sparsity: the mean, weighted by parameters, and its lowest and highest module's."""
 
-    Lines differ in colour, symbol and dash. Thin bars reach from a block's lowest to its highest module.
+    mean: float
+    lowest: float
+    highest: float
+
+
+def allocation_lines(allocations: Mapping[str, Sequence[BlockSparsity]], target: float) -> go.Figure:
+    """A line for each allocation over the blocks; lines differ in colour, symbol and dash.
+
+    Thin bars reach from a block's lowest to its highest module.
     """
-    figure = go.Figure()
-    figure.add_hline(
-        y=target, line_dash="dot", line_color="#888888", annotation_text="target", annotation_position="top left"
-    )
-    for number, (name, table) in enumerate(allocations.items()):
-        color = _COLORS[number % len(_COLORS)]
-        spread = (table.highest - table.lowest).max() > 1e-9
-        bars = {
+    lines = [_line(number, name, blocks) for number, (name, blocks) in enumerate(allocations.items())]
+    mark = {"x0": 0, "x1": 1, "xref": "paper", "y0": target, "y1": target}
+    words = {"x": 0, "xref": "paper", "y": target, "text": "target", "showarrow": False, "yanchor": "bottom"}
+    layout = {
+        "height": 380,
+        "margin": {"l": 60, "r": 10, "t": 10, "b": 45},
+        "showlegend": True,
+        "legend": {"orientation": "h", "y": 1.14, "x": 0},
+        "shapes": [{"type": "line", **mark, "line": {"dash": "dot", "color": "#888888"}}],
+        "annotations": [words],
+        "xaxis": {"title": "Decoder block"},
+        "yaxis": {"title": "Sparsity (share pruned)", "tickformat": ".0%", "rangemode": "tozero"},
+    }
+    return go.Figure(lines, layout)  # at once: plotly's update methods take most of the time a slider may take
+
+
+def _line(number: int, name: str, blocks: Sequence[BlockSparsity]) -> dict[str, Any]:
+    color = _COLORS[number % len(_COLORS)]
+    line: dict[str, Any] = {
+        "type": "scatter",
+        "x": list(range(len(blocks))),
+        "y": [block.mean for block in blocks],
+        "name": name,
+        "mode": "lines+markers",
+        "line": {"color": color, "width": 2, "dash": _DASHES[number % len(_DASHES)]},
+        "marker": {"symbol": _SYMBOLS[number % len(_SYMBOLS)], "size": 8},
+        "hovertemplate": "block %{x}<br>%{y:.2%} pruned<extra>" + name + "</extra>",
+    }
+    if any(block.highest - block.lowest > 1e-9 for block in blocks):
+        line["error_y"] = {
             "type": "data",
             "symmetric": False,
-            "array": table.highest - table.sparsity,
-            "arrayminus": table.sparsity - table.lowest,
+            "array": [block.highest - block.mean for block in blocks],
+            "arrayminus": [block.mean - block.lowest for block in blocks],
             "thickness": 1,
             "width": 0,
         }
-        figure.add_trace(
-            go.Scatter(
-                x=table.block,
-                y=table.sparsity,
-                error_y=bars if spread else None,
-                name=name,
-                mode="lines+markers",
-                line={"color": color, "width": 2, "dash": _DASHES[number % len(_DASHES)]},
-                marker={"symbol": _SYMBOLS[number % len(_SYMBOLS)], "size": 8},
-                hovertemplate="block %{x}<br>%{y:.2%} pruned<extra>" + name + "</extra>",
-            )
-        )
-    figure.update_layout(
-        height=380,
-        margin={"l": 10, "r": 10, "t": 10, "b": 45},
-        showlegend=True,
-        legend={"orientation": "h", "y": 1.14, "x": 0},
-    )
-    figure.update_xaxes(title="Decoder block")
-    figure.update_yaxes(title="Sparsity (share pruned)", tickformat=".0%", rangemode="tozero")
-    return figure
+    return line
