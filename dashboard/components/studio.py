@@ -129,9 +129,13 @@ def _compare(
 def _use(found: dict[str, dict[str, float]], configs: dict[str, RunConfig], profile: ModelProfile) -> None:
     first = next((name for name, config in configs.items() if config.allocation.measures), next(iter(found)))
     name = st.segmented_control(
-        "Take", list(found), default=first, required=True, key="studio_take", help="Which of them to use or save."
+        "Take",
+        list(found),
+        default=first,
+        required=True,
+        key=f"studio_take {' '.join(found)}",  # another set of names is another choice, with its own default
+        help="Which of them to use or save.",
     )
-    name = name if name in found else first
     sparsities, config = found[name], configs[name]
     use, edit, as_table, as_object = st.columns(4)
     if use.button("Use in Prune", type="primary", icon=":material/content_cut:", width="stretch"):
