@@ -5,7 +5,7 @@ import streamlit as st
 
 from core.errors import InputError, explain
 from core.store import Run
-from dashboard.components import cache, shell, state, text
+from dashboard.components import cache, plan, shell, state, text
 
 
 def render() -> None:
@@ -82,30 +82,31 @@ def _actions(run: Run) -> None:
     st.caption(
         f"Run `{run.id}` · {run.config.model.label} · attempt {run.attempt.number}: {run.status}. {run.attempt.message}"
     )
-    open_, repeat, rename, delete, config = st.columns(5)
-    if open_.button("Open", icon=":material/open_in_new:", width="stretch"):
-        state.open_run(run.id, shell.PRUNE)
-    if repeat.button("Repeat", icon=":material/replay:", width="stretch", disabled=run.attempt.active):
-        _repeat(run)
-    with rename.popover("Rename …", icon=":material/edit:", width="stretch"):
-        name = st.text_input("Name", run.name, key=f"name_{run.id}", max_chars=80).strip()
-        if st.button("Rename", disabled=not name or name == run.name):
-            cache.store().rename(run.id, name)
-            st.rerun()
-    with delete.popover("Delete …", icon=":material/delete:", width="stretch"):
-        st.write("Its masks, weights and figures are removed for good. The config can be downloaded first.")
-        if st.button("Delete this run", type="primary"):
-            cache.store().delete(run.id)
-            state.select_run(None)
-    config.download_button(
-        "Config (JSON)",
-        run.config.model_dump_json(indent=2),
-        f"{run.id}.json",
-        "application/json",
-        icon=":material/download:",
-        width="stretch",
-        on_click="ignore",
-    )
+    with st.container(horizontal=True):
+        if st.button("Open", icon=":material/open_in_new:"):
+            state.open_run(run.id, shell.PRUNE)
+        if st.button("Repeat", icon=":material/replay:", disabled=run.attempt.active):
+            _repeat(run)
+        if st.button("Change …", icon=":material/tune:", help="Opens the Prune page's form with this run's config."):
+            st.switch_page(shell.PRUNE, query_params=plan.address(run.config))
+        with st.popover("Rename …", icon=":material/edit:"):
+            name = st.text_input("Name", run.name, key=f"name_{run.id}", max_chars=80).strip()
+            if st.button("Rename", disabled=not name or name == run.name):
+                cache.store().rename(run.id, name)
+                st.rerun()
+        with st.popover("Delete …", icon=":material/delete:"):
+            st.write("Its masks, weights and figures are removed for good. The config can be downloaded first.")
+            if st.button("Delete this run", type="primary"):
+                cache.store().delete(run.id)
+                state.select_run(None)
+        st.download_button(
+            "Config (JSON)",
+            run.config.model_dump_json(indent=2),
+            f"{run.id}.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
 def _repeat(run: Run) -> None:

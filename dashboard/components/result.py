@@ -117,21 +117,21 @@ def _stages(run: Run, result: RunResult) -> None:
 
 
 def _downloads(run: Run) -> None:
-    config, table, model = st.columns(3)
-    config.download_button(
-        "Config (JSON)", run.config.model_dump_json(indent=2), f"{run.id}.json", "application/json",
-        icon=":material/download:", width="stretch", on_click="ignore",
-    )  # fmt: skip
-    table.download_button(
-        "Table (CSV)", cache.modules(run).to_csv(index=False), f"{run.id}-modules.csv", "text/csv",
-        icon=":material/download:", width="stretch", on_click="ignore",
-    )  # fmt: skip
-    with model.popover("Pruned model …", icon=":material/save:", width="stretch"):
-        folder = st.text_input(
-            "Folder", key="export_folder", help="On the machine that runs this program; it must not exist yet."
-        )
-        if st.button("Save the pruned model", disabled=not folder):
-            _export(run, Path(folder).expanduser())
+    with st.container(horizontal=True):
+        st.download_button(
+            "Config (JSON)", run.config.model_dump_json(indent=2), f"{run.id}.json", "application/json",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+        st.download_button(
+            "Table (CSV)", cache.modules(run).to_csv(index=False), f"{run.id}-modules.csv", "text/csv",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+        with st.popover("Pruned model …", icon=":material/save:"):
+            folder = st.text_input(
+                "Folder", key="export_folder", help="On the machine that runs this program; it must not exist yet."
+            )
+            if st.button("Save the pruned model", disabled=not folder):
+                _export(run, Path(folder).expanduser())
 
 
 def _export(run: Run, folder: Path) -> None:

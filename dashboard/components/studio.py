@@ -137,19 +137,19 @@ def _use(found: dict[str, dict[str, float]], configs: dict[str, RunConfig], prof
         help="Which of them to use or save.",
     )
     sparsities, config = found[name], configs[name]
-    use, edit, as_table, as_object = st.columns(4)
-    if use.button("Use in Prune", type="primary", icon=":material/content_cut:", width="stretch"):
-        st.switch_page(shell.PRUNE, query_params=plan.address(config))
-    with edit.popover("Edit by hand …", icon=":material/edit:", width="stretch"):
-        _edit(sparsities, config, profile)
-    as_table.download_button(
-        "CSV", as_csv(sparsities, profile), "sparsities.csv", "text/csv",
-        icon=":material/download:", width="stretch", on_click="ignore",
-    )  # fmt: skip
-    as_object.download_button(
-        "JSON", as_json(sparsities), "sparsities.json", "application/json",
-        icon=":material/download:", width="stretch", on_click="ignore",
-    )  # fmt: skip
+    with st.container(horizontal=True):
+        if st.button("Use in Prune", type="primary", icon=":material/content_cut:"):
+            st.switch_page(shell.PRUNE, query_params=plan.address(config))
+        with st.popover("Edit by hand …", icon=":material/edit:"):
+            _edit(sparsities, config, profile)
+        st.download_button(
+            "CSV", as_csv(sparsities, profile), "sparsities.csv", "text/csv",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+        st.download_button(
+            "JSON", as_json(sparsities), "sparsities.json", "application/json",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
 
 
 def _edit(sparsities: dict[str, float], config: RunConfig, profile: ModelProfile) -> None:
