@@ -17,6 +17,7 @@ from core.spectra.marchenko_pastur import density
 DENSE, PRUNED, RANDOM, TAIL, BULK = "#0072B2", "#E69F00", "#999999", "#D55E00", "#009E73"
 _BINS = 60
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 45}
+_AROUND, _SMALL, _LARGE, _GAP = 40, 110, 200, 34  # pixels: above and below all panels, of a panel's row, between rows
 _PANELS_A_ROW = {"few": 4, "many": 8}
 
 
@@ -75,6 +76,7 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
     many = len(spectra) > 12
     across = min(len(spectra), _PANELS_A_ROW["many" if many else "few"])
     down = math.ceil(len(spectra) / across)
+    height = _AROUND + (_SMALL if many else _LARGE) * down
     titles = [f"{name}   α {one.row.alpha:.2f}" if one.has_tail else name for name, one in spectra]
     figure = make_subplots(
         rows=down,
@@ -83,7 +85,7 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
         shared_xaxes="all",
         shared_yaxes="all",
         horizontal_spacing=0.012,
-        vertical_spacing=min(0.16 if not many else 0.07, 0.7 / down),
+        vertical_spacing=_GAP / height,
     )
     positives = [one.positive for _, one in spectra if len(one.positive)]
     edges = _edges(positives, _BINS // 2)
@@ -93,8 +95,8 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
             figure.add_trace(_steps(one.positive, edges, name, DENSE, "solid", fill=True), **place)
         if one.has_tail:
             figure.add_trace(_tail(one, name, "solid"), **place)
-    figure.update_layout(height=40 + (135 if many else 200) * down, margin=_MARGIN | {"t": 30}, showlegend=False)
-    figure.update_annotations(font_size=12)
+    figure.update_layout(height=height, margin=_MARGIN | {"t": 30}, showlegend=False)
+    figure.update_annotations(font_size=12, yshift=5)
     figure.update_xaxes(type="log", range=_range(edges), exponentformat="power", nticks=4)
     figure.update_yaxes(type="log", range=_density_range(positives, edges), exponentformat="power", nticks=4)
     for number, (name, _) in enumerate(spectra):
