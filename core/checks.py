@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.allocation import allocate
+from core.allocation import Uniform, allocate
 from core.config import RunConfig
 from core.errors import InputError
 from core.profile import ModelProfile
@@ -18,6 +18,8 @@ def check(config: RunConfig, profile: ModelProfile) -> None:
             raise InputError(
                 f"{part}.seqlen = {seqlen} is beyond the model's maximum of {profile.max_seqlen} tokens; choose shorter windows."
             )
+    if config.pattern.mixes:
+        allocate(Uniform(), config.pattern, profile, config.sparsity)  # what one allocation can reach, all can
     if config.allocation.measures is None:
         allocate(config.allocation, config.pattern, profile, config.sparsity)
     for stage in config.stages:

@@ -47,7 +47,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         result = run.result
         assert result is not None
-        shape = run.config.pattern.label if run.config.pattern.sparsity else f"{run.config.sparsity:.0%}"
+        shape = run.config.pattern.label if run.config.pattern.span else f"{run.config.sparsity:.0%}"
         rows.append(
             {
                 "sparsity": shape,

@@ -155,7 +155,8 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     def title(self) -> str:
         """A short name for lists: method, pattern, sparsity."""
         percent = f"{100 * self.sparsity:g} %"
-        shape = percent if self.pattern.sparsity is None else f"{self.pattern.label} ({percent})"
+        plain = self.pattern.sparsity is None and self.pattern.mixes is None
+        shape = percent if plain else f"{self.pattern.label} ({percent})"
         parts = [f"{self.method.title} {shape}", *(stage.described for stage in self.stages)]
         if self.allocation.name != Uniform.name:
             parts.insert(1, self.allocation.described)

@@ -69,7 +69,8 @@ def prune_model(
             out_features, in_features = read_weight(module).shape
             recipe.pattern.check(name, (out_features, in_features))
     if measured is None:
-        measured = yield from measure(model, config, calibration)
+        with _evaluation_mode(model):
+            measured = yield from measure(model, config, calibration)
     sparsities = allocate(config.allocation, config.pattern, profile(model), config.sparsity, measured)
     windows = calibration if recipe.needs_text else _sample_windows(calibration)
     # A gradient is taken one sequence at a time, so the stream then runs that way.

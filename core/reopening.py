@@ -8,7 +8,7 @@ from typing import Any
 from core.engine import prune_model
 from core.errors import InputError
 from core.events import Event
-from core.execution import Loader, calibration_tokens, drain
+from core.execution import Loader, calibration_tokens, drain, known_or_measured
 from core.models.factors import replace
 from core.models.sources import LoadedModel, ModelSource
 from core.models.structure import decoder_blocks, read_weight, write_weight
@@ -37,7 +37,9 @@ def reopening(run_id: str, store: Store, load: Loader = ModelSource.load) -> Gen
     if kept is None and modules.updated.any():
         if run.config.calibration.corpus.fingerprint() != run.identity.calibration_fingerprint:
             raise InputError(f"run = {run_id!r} was calibrated on a text that has changed since; run its config again.")
-        yield from prune_model(loaded.model, run.config, calibration_tokens(run.config, source))
+        calibration = calibration_tokens(run.config, source)
+        measured = yield from known_or_measured(run.config, run.identity, store, loaded.model, calibration)
+        yield from prune_model(loaded.model, run.config, calibration, measured)
         return loaded
     _restore(loaded.model, store.masks(run_id), kept or {})
     return loaded

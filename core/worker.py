@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import torch
 
@@ -13,7 +13,7 @@ from core.errors import Cancelled, InputError, explain
 from core.events import Event, PhaseStarted
 from core.execution import Loader, Outcome, drain, execute
 from core.models.sources import ModelSource
-from core.store import MeasurementRecord, Run, Store
+from core.store import Run, Store
 from core.store.liveness import HEARTBEAT_SECONDS
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ def run_attempt(
     """
     if not store.start(attempt_id):
         return None
-    work = store.work(store.attempt(attempt_id))
 
     def tell(event: Event) -> None:
         store.record(attempt_id, event)
@@ -41,9 +40,8 @@ def run_attempt(
         if store.should_stop(attempt_id):
             raise Cancelled
 
-    steps = _steps(work, store, load)
     try:
-        with _heart(store, attempt_id):
+        with _heart(store, attempt_id), closing(_steps(store, attempt_id, load)) as steps:
             outcome = drain(steps, tell)
             if outcome is None:
                 store.end(attempt_id, "finished")
@@ -55,14 +53,13 @@ def run_attempt(
         store.end(attempt_id, "cancelled")
         raise
     except Exception as error:
-        log.exception("%s failed", work.name)
+        log.exception("Attempt %d failed", attempt_id)
         store.end(attempt_id, "failed", _reason(error))
         raise
-    finally:
-        steps.close()
 
 
-def _steps(work: Run | MeasurementRecord, store: Store, load: Loader) -> Generator[Event, None, Outcome | None]:
+def _steps(store: Store, attempt_id: int, load: Loader) -> Generator[Event, None, Outcome | None]:
+    work = store.work(store.attempt(attempt_id))
     if isinstance(work, Run):
         return execute(work.config, work.identity, store, load)
     return work.measurement.steps(store, load)

@@ -30,7 +30,7 @@ def _table(runs: list[Run]) -> Run | None:
     rows = pd.DataFrame(_row(run) for run in runs)
     event = st.dataframe(
         rows,
-        key="runs_table",
+        key=f"runs_table {len(runs)} {runs[0].id}",
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
@@ -57,7 +57,7 @@ def _table(runs: list[Run]) -> Run | None:
         on_click="ignore",
     )
     selected = event["selection"]["rows"]
-    return runs[selected[0]] if selected else None
+    return runs[selected[0]] if selected and selected[0] < len(runs) else None
 
 
 def _row(run: Run) -> dict[str, object]:

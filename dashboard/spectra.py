@@ -53,6 +53,7 @@ def _spectra(dense: Spectra, selection: state.Selection, profile: ModelProfile) 
     pruned = _pruned(selection.run) if view != "dense" else None
     table = cache.spectra_table(dense, fit)
     after = cache.spectra_table(pruned, fit) if pruned else None
+    view = view if pruned else "dense"
     shown, quantity = _view(table, after, view, metric)
     grid.show(shown, quantity, selection, "spectra_grid", _caption(metric, view), profile.blocks, profile.labels)
     for note, modules in table[table.note != ""].groupby("note"):

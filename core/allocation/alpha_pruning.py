@@ -50,6 +50,7 @@ class AlphaPruning(Allocation):
         arxiv="2410.10912",
         venue="Advances in Neural Information Processing Systems",
     )
+    version: ClassVar[int] = 2  # log_alpha_norm points with alpha
     measured_by: ClassVar[tuple[str, ...]] = ("metric", "fit", "bound")
     epsilon: float = Field(
         0.3, ge=0, lt=1, title="Spread ε", description="How far the sparsities spread around the target: 0 is uniform."

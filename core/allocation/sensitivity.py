@@ -11,8 +11,8 @@ from core.allocation.balance import balance, complete, sizes_of, spread
 from core.allocation.base import Allocation, Measured, Measuring, Probe
 from core.profile import ModelProfile
 
-_LEAST = 1e-6
-"""Nats: a block whose pruning costs less, or even helps, counts as this."""
+_LEAST, _MOST = 1e-6, 1e6
+"""A block whose pruning costs less than the least, or even helps, counts as that; one that breaks the model as the most."""
 
 
 class Sensitivity(Allocation):
@@ -59,7 +59,7 @@ class Sensitivity(Allocation):
 
     def measure(self, probe: Probe) -> Measuring:
         cost = yield from probe.rise_in_loss() if self.cost == "loss" else probe.output_error()
-        return dict.fromkeys(probe.weights, cost if math.isfinite(cost) else None)
+        return dict.fromkeys(probe.weights, None if math.isnan(cost) else min(cost, _MOST))
 
     def sparsities(self, profile: ModelProfile, target: float, measured: Measured | None = None) -> dict[str, float]:
         costs = complete(profile, measured, f"{self.cost} when it is pruned alone")

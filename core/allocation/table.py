@@ -17,7 +17,7 @@ _KEYS = ("module", "block")
 def read_sparsities(text: str) -> dict[str, float]:
     """Sparsity by full module name or block number, from a JSON object, or a CSV with the columns module (or block) and
     sparsity. Raises InputError where it is neither."""
-    text = text.strip()
+    text = text.removeprefix("\ufeff").strip()
     if not text:
         return {}
     pairs = _from_json(text) if text.startswith("{") else _from_csv(text)
@@ -40,14 +40,18 @@ def _from_json(text: str) -> list[tuple[str, Any]]:
 
 
 def _from_csv(text: str) -> list[tuple[str, Any]]:
-    rows = csv.DictReader(io.StringIO(text))
-    columns = rows.fieldnames or []
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=None)))
+    except csv.Error as error:
+        raise InputError(f"values are not a CSV that can be read ({error}).") from None
+    columns = rows[0]
     key = next((name for name in _KEYS if name in columns), None)
     if key is None or "sparsity" not in columns:
         raise InputError(
             f"values: the CSV's columns are {', '.join(columns)}; it needs sparsity and one of {', '.join(_KEYS)}."
         )
-    return [(row[key], row["sparsity"]) for row in rows]
+    which, value = columns.index(key), columns.index("sparsity")
+    return [(row[which], row[value]) for row in rows[1:] if len(row) == len(columns)]
 
 
 def as_csv(sparsities: Mapping[str, float], profile: ModelProfile) -> str:

@@ -30,7 +30,7 @@ def print_allocation(config: RunConfig, out: Path | None) -> None:
     store = Store.open()
     basis = AllocationBasis.of(config)
     profile = known_profile(config.model, store)
-    check(basis.config, profile)
+    check(basis.config.model_copy(update={"pattern": config.pattern, "sparsity": config.sparsity}), profile)
     with ProgressBar() as bar:
         measure_now(basis, store, bar)
     measured = measured_values(basis.config, basis.identity, store) or {}

@@ -37,6 +37,8 @@ def run_comparison(
     if out and (out.suffix not in _SUFFIXES or not out.parent.is_dir()):
         raise InputError(f"out = {str(out)!r} is not a file this can write; end it in {', '.join(_SUFFIXES)}.")
     configs = _configs(sparsities, methods, stage_sets, allocations, given)
+    if not configs:
+        raise InputError("Nothing of this goes together; `prune` with one of the combinations says why.")
     store = Store.open()
     runs: list[Run] = []
     for number, config in enumerate(configs, start=1):

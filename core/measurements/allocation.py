@@ -6,7 +6,8 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, ClassVar
 
 from core.allocation import Uniform
-from core.config import Evaluation, Identity, RunConfig, identify
+from core.config import Calibration, Evaluation, Identity, RunConfig, identify
+from core.errors import InputError
 from core.events import Event, PhaseStarted
 from core.measurements.base import Measurement
 
@@ -33,7 +34,8 @@ class AllocationBasis(Measurement):
     @staticmethod
     def relevant(config: RunConfig) -> RunConfig:
         """The config with defaults wherever what is measured does not depend on it: the same for every spread, say."""
-        text, allocation = config.calibration, config.allocation
+        allocation = config.allocation
+        text = config.calibration if allocation.reads_text else Calibration(windows=1, seqlen=8)
         measured_by = {name: getattr(allocation, name) for name in allocation.measured_by}
         tried = {"method": config.method, "pattern": config.pattern, "sparsity": config.sparsity}
         return RunConfig(
@@ -57,6 +59,10 @@ class AllocationBasis(Measurement):
         from core.execution import calibration_tokens, known_or_measured
 
         source = self.config.model.pinned(self.identity.model_revision)
+        if identify(self.config) != self.identity:
+            raise InputError(
+                f"model = {self.config.model.label!r} or the calibration text has changed since; start again."
+            )
         yield PhaseStarted(phase="Reading the text")
         calibration = calibration_tokens(self.config, source)
         yield PhaseStarted(phase="Loading the model")

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Measurement(Component):
-    """What is measured, of what exactly: its fields hold revisions, so the same fields always give the same findings."""
+    """What is measured, of what exactly: its fields hold revisions, so the same fields always give the same findings.
+
+    One of a run names it in a field ``run``, and is deleted with it.
+    """
 
     kind: ClassVar[str] = "measurement"
 
@@ -26,11 +29,6 @@ class Measurement(Component):
     @abstractmethod
     def label(self) -> str:
         """What is measured of what, for lists."""
-
-    @property
-    def run_measured(self) -> str | None:
-        """The run it belongs to, with which it is deleted; None for a dense model's."""
-        return None
 
     @property
     def id(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from core.errors import InputError
 from core.events import Event, PhaseStarted, Progress
 from core.measurements.base import Measurement
 from core.models.sources import AnySource
@@ -37,16 +38,14 @@ class Spectra(Measurement):
 
     @classmethod
     def of_run(cls, run: Run) -> Spectra:
-        return cls(model=run.config.model, revision=run.identity.model_revision, run=run.id, attempt=run.attempt.id)
+        return cls(
+            model=run.config.model, revision=run.identity.model_revision, run=run.id, attempt=run.finished_attempt
+        )
 
     @property
     def label(self) -> str:
         what = f"run {self.run}" if self.run else self.model.label
         return f"Spectra: {what}{', randomised' if self.randomised else ''}"
-
-    @property
-    def run_measured(self) -> str | None:
-        return self.run
 
     def known(self, store: Store) -> bool:
         return store.has_spectra(self.id)
@@ -65,14 +64,21 @@ class Spectra(Measurement):
         from core.reopening import reopening
         from core.spectra.esd import eigenvalues
         from core.spectra.metrics import METRICS
-        from core.spectra.randomised import randomised_eigenvalues
+        from core.spectra.randomised import random_distance, randomised_eigenvalues
         from core.spectra.table import all_figures
 
         yield PhaseStarted(phase="Loading the model")
         if self.run is not None:
+            if store.run(self.run).finished_attempt != self.attempt:
+                raise InputError(f"run = {self.run!r} was repeated meanwhile; open the page again for its weights now.")
             loaded = yield from reopening(self.run, store, load)
         else:
-            loaded = load(self.model.pinned(self.revision))
+            source = self.model.pinned(self.revision)
+            if source.revision_key() != self.revision:
+                raise InputError(
+                    f"model = {self.model.label!r} has changed since; open the page again for what it is now."
+                )
+            loaded = load(source)
         yield PhaseStarted(phase="Spectra", total=len(effective_names(loaded.model)))
         found: dict[str, np.ndarray] = {}
         rows: list[dict[str, Any]] = []
@@ -86,6 +92,8 @@ class Spectra(Measurement):
                 "rows": weight.shape[0],
                 "columns": weight.shape[1],
             }
+            if self.randomised and values.any():
+                place["rand_distance"] = random_distance(eigenvalues(weight).cpu(), values)
             figures = all_figures(values, weight.shape[0], weight.shape[1])
             rows += [place | {"fit": fit} | row for fit, row in figures.items()]
             yield Progress(done=len(found))

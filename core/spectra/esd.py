@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxtyping import Float
 
+from core.errors import InputError
 from core.lazy import torch
 from core.profile import ModelProfile
 
@@ -15,8 +16,10 @@ def eigenvalues(weight: Float[torch.Tensor, "out in"]) -> Float[torch.Tensor, " 
 
     From the smaller of the two Gram matrices in float64, which costs a quarter of a singular value decomposition. Each is
     off by at most about ``n * 2e-16`` times the largest, so one that is a millionth of the largest still has nine exact
-    digits; what lies below that noise is set to 0.
+    digits; what lies below that noise is set to 0. Raises InputError where a weight is NaN or infinite.
     """
+    if not weight.isfinite().all():
+        raise InputError("The weights hold values that are not finite (NaN or infinite), so they have no spectrum.")
     wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
     exact = wide.double()
     values: torch.Tensor = torch.linalg.eigvalsh(exact @ exact.T)

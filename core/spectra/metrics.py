@@ -14,7 +14,11 @@ from core.spectra.marchenko_pastur import Bulk
 
 
 class Metric(NamedTuple):
-    """What a metric is called, how it is computed, and which way it points: +1 where more of it bears more pruning."""
+    """What a metric is called, how it is computed, and which way it points: +1 where more of it bears more pruning.
+
+    Alpha-hat and the log alpha norm, which approximate each other, point with alpha. The soft rank is of our fit of the
+    bulk (to the median), not of WeightWatcher's, so it is another number than theirs.
+    """
 
     title: str
     formula: str
@@ -25,7 +29,7 @@ METRICS: Mapping[str, Metric] = {
     "alpha": Metric("Alpha", "exponent of the tail", 1),
     "D": Metric("KS distance", "max |empirical - fitted| over the tail", 1),
     "alpha_weighted": Metric("Alpha-hat", "alpha · log10 λ_max", 1),
-    "log_alpha_norm": Metric("Log alpha norm", "log10 Σ λ^alpha", -1),
+    "log_alpha_norm": Metric("Log alpha norm", "log10 Σ λ^alpha", 1),
     "norm": Metric("Squared Frobenius norm", "Σ λ", -1),
     "log_norm": Metric("Log norm", "log10 Σ λ", -1),
     "spectral_norm": Metric("Spectral norm", "λ_max", -1),

@@ -1,16 +1,14 @@
-"""The spectra of a whole model as a table, module by module."""
+"""The figures of a spectrum, by every fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from transformers import PreTrainedModel
 
 from core.errors import InputError
-from core.models.structure import decoder_blocks, read_weight
 from core.spectra.esd import eigenvalues, nonzero
 from core.spectra.hill import FITS, Bound, Choice, Starts, all_starts, choose
 from core.spectra.marchenko_pastur import Bulk, fit_bulk
@@ -18,16 +16,6 @@ from core.spectra.metrics import metrics
 
 SMALL = 50
 """Eigenvalues below which a fit is a guess."""
-
-
-@torch.no_grad()
-def spectrum_rows(model: PreTrainedModel, fit: Choice = "peak", bound: Bound = "reference") -> Iterator[dict[str, Any]]:
-    """One row a prunable module: alpha and its standard error, D, the tail, the bulk, every metric, and a note."""
-    for block in decoder_blocks(model):
-        for name, module in block.modules.items():
-            weight = read_weight(module).float()
-            row = {"module": name, "block": block.index, "label": name.removeprefix(f"{block.name}.")}
-            yield row | spectrum(weight, fit, bound)
 
 
 def spectrum(weight: Float[torch.Tensor, "out in"], fit: Choice = "peak", bound: Bound = "reference") -> dict[str, Any]:
@@ -55,7 +43,7 @@ def all_figures(
         return {name: row | {"note": "The matrix is zero, so it has no spectrum."} for name in fits}
     bulk = fit_bulk(positive, rows, columns)
     row |= {"bulk_low": bulk.low, "bulk_high": bulk.high}
-    if len(values) < SMALL:
+    if len(positive) < SMALL:
         row["note"] = f"Fewer than {SMALL} eigenvalues: the fit is a guess."
     starts = all_starts(positive)
     return {name: row | _of_tail(values, starts, bulk, *fit) for name, fit in fits.items()}

@@ -89,6 +89,8 @@ class Run(BaseModel, frozen=True):
     result: RunResult | None
     weights_bytes: int
     attempt: Attempt
+    finished_attempt: int | None = None
+    """The attempt that made the result and what is on disk; later ones may be under way, or have failed."""
 
     @property
     def status(self) -> Status:

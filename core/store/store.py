@@ -135,9 +135,14 @@ class Store:
                 raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
             session.delete(row)
         shutil.rmtree(self.folder(run_id), ignore_errors=True)
-        for record in self.measurements():
-            if record.measurement.run_measured == run_id:
-                self.delete(record.id)
+        for measurement_id in self._measurements_of(run_id):
+            self.delete(measurement_id)
+
+    def _measurements_of(self, run_id: str) -> list[str]:
+        """By what is written in the row: the class that measured may not be loaded here."""
+        with self._sessions() as session:
+            rows = session.execute(select(RunRow.id, RunRow.config).where(RunRow.kind == MEASUREMENT)).all()
+        return [row_id for row_id, config in rows if config.get("run") == run_id]
 
     # Attempts ---------------------------------------------------------------------------------------------------
 
@@ -330,6 +335,8 @@ class Store:
     def keep_spectra(self, measurement_id: str, found: artifacts.Eigenvalues, table: pd.DataFrame) -> None:
         with artifacts.new_folder(self.folder(measurement_id), "PRUNESCOPE_HOME") as folder:
             artifacts.write_spectra(folder, found, table)
+        if self.measurement(measurement_id) is None:  # deleted while it was measured
+            shutil.rmtree(self.folder(measurement_id), ignore_errors=True)
 
     def has_spectra(self, measurement_id: str) -> bool:
         return (self.folder(measurement_id) / artifacts.SPECTRA).is_file()
@@ -366,6 +373,7 @@ def _run(row: RunRow) -> Run:
         result=RunResult.model_validate(row.result) if row.result else None,
         weights_bytes=row.weights_bytes,
         attempt=_attempt(row.attempts[-1]),
+        finished_attempt=next((a.id for a in reversed(row.attempts) if a.status == "finished"), None),
     )
 
 

@@ -45,6 +45,7 @@ def _select(key: str) -> None:
 
 
 def _extremes(table: pd.DataFrame, quantity: Quantity) -> str:
+    table = table.dropna(subset=[quantity.column])
     if table.empty:
         return "Nothing is known yet."
     low, high = table.loc[table[quantity.column].idxmin()], table.loc[table[quantity.column].idxmax()]

@@ -42,6 +42,7 @@ def _ended_early(record: MeasurementRecord) -> None:
 
 @st.fragment(run_every=1.0)
 def _live(measurement_id: str) -> None:
+    cache.store().reconcile()  # its process may have died
     record = cache.store().measurement(measurement_id)
     if record is None or not record.attempt.active:
         st.rerun(scope="app")

@@ -58,7 +58,7 @@ def address(config: RunConfig) -> dict[str, Any]:
     for key, part in (("method", config.method), ("pattern", config.pattern), ("allocation", config.allocation)):
         query |= forms.address(part, key)
     if config.pattern.sparsity is None:
-        query["sparsity"] = f"{config.sparsity:.6g}"
+        query["sparsity"] = repr(config.sparsity)
     if config.stages:
         query["stage"] = [stage.title for stage in config.stages]
         for stage in config.stages:
@@ -81,7 +81,7 @@ def _sparsity(pattern: dict[str, Any]) -> float | None:
         st.slider(
             "Sparsity",
             0.0,
-            0.95,
+            0.99,
             DEFAULT_SPARSITY,
             0.01,
             format="percent",
@@ -177,7 +177,7 @@ def _start(config: RunConfig, same: Run | None, shown: Run | None) -> None:
             state.select_run(same.id)
     ahead = len(cache.store().active())
     if ahead and not under_way:
-        st.caption(f"{ahead} run{'s' if ahead > 1 else ''} before it; it will wait its turn.")
+        st.caption(f"{ahead} job{'s' if ahead > 1 else ''} before it; it will wait its turn.")
     if st.button(
         "Repeat" if done else "Start",
         type="secondary" if done else "primary",

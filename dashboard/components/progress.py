@@ -23,6 +23,7 @@ _LOG_LINES = 12
 def live(run_id: str) -> None:
     """Phase, progress, time and the grid of modules as it fills; reruns the page when the run has ended."""
     store = cache.store()
+    store.reconcile()  # its process may have died
     run = store.run(run_id)
     attempt = run.attempt
     if not attempt.active:
@@ -46,7 +47,7 @@ def live(run_id: str) -> None:
 
 def _queued(attempt: Attempt) -> None:
     ahead = [other for other in cache.store().active() if other.id < attempt.id]
-    names = ", ".join(cache.store().run(other.run_id).name for other in ahead)
+    names = ", ".join(cache.store().work(other).name for other in ahead)
     st.info(f"Waiting for {names} to end." if ahead else "Waiting for a worker.", icon=":material/hourglass:")
     st.button("Cancel", on_click=cache.store().request_cancel, args=[attempt.id], icon=":material/stop:")
 

@@ -52,7 +52,7 @@ def _studio(config: RunConfig, profile: ModelProfile) -> None:
             except (InputError, ValidationError) as error:
                 st.error(explain(error), icon=":material/error:")
         if found:
-            _compare(found, configs, profile, target)
+            _compare(found, profile, target)
     if found:
         _use(found, configs, profile)
 
@@ -117,9 +117,7 @@ def _by_block(sparsities: dict[str, float], profile: ModelProfile) -> list[Block
     return found
 
 
-def _compare(
-    found: dict[str, dict[str, float]], configs: dict[str, RunConfig], profile: ModelProfile, target: float
-) -> None:
+def _compare(found: dict[str, dict[str, float]], profile: ModelProfile, target: float) -> None:
     tables = {name: _by_block(sparsities, profile) for name, sparsities in found.items()}
     words = [f"{n} from {min(t).mean:.1%} to {max(t).mean:.1%}" for n, t in tables.items()]
     plot.show(allocation_lines(tables, target), "studio_chart", alt=f"Sparsity of each block: {'; '.join(words)}.")
@@ -155,7 +153,7 @@ def _use(found: dict[str, dict[str, float]], configs: dict[str, RunConfig], prof
 def _edit(sparsities: dict[str, float], config: RunConfig, profile: ModelProfile) -> None:
     """A table to change, or a file to load; both become the manual allocation."""
     uploaded = st.file_uploader("Load from CSV or JSON", ["csv", "json"], key="studio_file")
-    start = condensed(sparsities, profile)
+    start = {name: round(value, 6) for name, value in condensed(sparsities, profile).items()}
     if uploaded is not None:
         try:
             start = read_sparsities(uploaded.getvalue().decode("utf-8"))
@@ -166,13 +164,16 @@ def _edit(sparsities: dict[str, float], config: RunConfig, profile: ModelProfile
         pd.DataFrame({"of": list(start), "sparsity": list(start.values())}),
         hide_index=True,
         disabled=["of"],
-        key="studio_table",
+        key=f"studio_table {hash(tuple(start.items()))}",  # edits belong to what they were made on
         column_config={
             "of": st.column_config.TextColumn("Block or module"),
             "sparsity": st.column_config.NumberColumn(
                 "Sparsity", min_value=0.0, max_value=0.99, step=0.001, format="%.4f"
             ),
         },
+    )
+    st.caption(
+        f"In Prune, all are scaled by one factor so that their mean, weighted by parameters, is {config.sparsity:.4g}."
     )
     if st.button("Use this in Prune", icon=":material/content_cut:", width="stretch"):
         values = dict(zip(edited.of, edited.sparsity, strict=True))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from core.config import Calibration, Evaluation, RunConfig
+from core.config import Calibration, Evaluation, RunConfig, identify
 from core.measurements.allocation import AllocationBasis
 from core.measurements.spectra import Spectra
 from core.models.sources import Embedded
@@ -46,7 +46,9 @@ def keep(store, spectra: Spectra, scale: float = 1.0) -> None:
             {"module": module.name, "block": module.block, "label": module.label, "fit": fit, **row}
             for fit, row in fitted(values, *weight.shape).items()
         ]
+    attempt, _ = store.submit_measurement(spectra)
     store.keep_spectra(spectra.id, found, pd.DataFrame(rows))
+    store.end(attempt.id, "finished")
 
 
 @pytest.fixture
@@ -90,6 +92,13 @@ def test_unknown_spectra_are_offered_and_their_progress_shown(store, measured):
     app.run()
     assert [error.value for error in app.error] == ["The disk is full."]
     button(app, "Compute the spectra")
+
+
+def test_a_run_that_waits_behind_a_measurement_says_so(store):
+    store.start(store.submit_measurement(DENSE)[0].id)
+    attempt, _ = store.submit(RunConfig(), identify(RunConfig()))
+    app = open_app(None, run=attempt.run_id)
+    assert any("Waiting for Spectra: SmolLM2-135M-Instruct to end" in info.value for info in app.info)
 
 
 def test_every_metric_and_fit_is_drawn(store, spectra):

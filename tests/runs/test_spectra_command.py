@@ -14,6 +14,7 @@ from core.allocation.alpha_pruning import AlphaPruning
 from core.api import measure_now, run_config
 from core.cli.commands import main
 from core.config import Calibration, RunConfig
+from core.errors import InputError
 from core.execution import drain
 from core.measured import measured_values
 from core.measurements.allocation import AllocationBasis
@@ -156,6 +157,23 @@ def test_values_that_cannot_be_read_are_one_sentence(tiny_folder: Callable[..., 
     words = ["allocate", "--model", str(tiny_folder()), "--allocation", "manual", "--allocation-values", "/nowhere.csv"]
     message = sentence(CliRunner().invoke(main, words))
     assert message.startswith("--allocation-values = '/nowhere.csv' cannot be read")
+
+
+def test_spectra_of_what_has_changed_are_refused(own_folder: Path, store: Store) -> None:
+    model = parse_source(str(own_folder))
+    spectra = Spectra(model=model, revision=model.revision_key())
+    (own_folder / "config.json").write_text((own_folder / "config.json").read_text() + "\n")
+    with pytest.raises(InputError, match="has changed since"):
+        measure_now(spectra, store)
+    record = store.measurement(spectra.id)
+    assert record is not None
+    assert record.attempt.status == "failed"
+    assert not spectra.known(store)
+
+
+def test_comparing_what_does_not_go_together_is_one_sentence() -> None:
+    words = ["compare", "--sparsity", "2:4", "--method", "wanda", "--allocation", "owl"]
+    assert sentence(CliRunner().invoke(main, words)).startswith("Nothing of this goes together")
 
 
 @pytest.mark.parametrize(

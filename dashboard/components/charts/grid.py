@@ -39,7 +39,7 @@ def module_grid(
     """
     values = table.pivot(index="label", columns="block", values=quantity.column)
     values = values.reindex(index=labels, columns=range(blocks))
-    cells = table[["block", "label", quantity.column]]
+    cells = table[["block", "label", quantity.column]].dropna()  # Plotly would write a missing value as 0
     heatmap = {
         "type": "heatmap",
         "z": values.to_numpy(),
