@@ -107,18 +107,19 @@ def test_comparison_with_other_laws(tiny_folder: Callable[..., Path], tmp_path: 
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
-def test_allocate_writes_what_prune_reads(tiny_folder: Callable[..., Path], tmp_path: Path, suffix: str) -> None:
+def test_allocate_writes_what_prune_reads(
+    tiny_folder: Callable[..., Path], texts: dict[str, Path], tmp_path: Path, suffix: str
+) -> None:
     file = tmp_path / f"sparsities{suffix}"
-    common = [
-        "--model",
-        str(tiny_folder()),
-        "--sparsity",
-        "0.6",
+    text = [
+        "--calibration-corpus",
+        str(texts["calibration"]),
         "--calibration-windows",
         "2",
         "--calibration-seqlen",
         "16",
     ]
+    common = ["--model", str(tiny_folder()), "--sparsity", "0.6", *text]
     result = CliRunner().invoke(main, ["allocate", *common, "--allocation", "owl", "--out", str(file)])
     assert result.exit_code == 0, result.output
     assert "Mean, weighted by parameters: 0.600000" in result.stdout
