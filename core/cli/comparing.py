@@ -12,6 +12,7 @@ from core.allocation import Allocation
 from core.api import make_config, run_config
 from core.cli.options import config_values
 from core.cli.output import ProgressBar, console, errors
+from core.cli.tables import check_out
 from core.comparison import comparison_table, markdown, plain_records, variants
 from core.config import RunConfig, identify
 from core.disk import writing
@@ -34,8 +35,7 @@ def run_comparison(
     given: dict[str, Any],
 ) -> None:
     """Runs what is not in the store yet, prints the table, and writes it to ``out``."""
-    if out and (out.suffix not in _SUFFIXES or not out.parent.is_dir()):
-        raise InputError(f"out = {str(out)!r} is not a file this can write; end it in {', '.join(_SUFFIXES)}.")
+    check_out(out, _SUFFIXES)
     configs = _configs(sparsities, methods, stage_sets, allocations, given)
     if not configs:
         raise InputError("Nothing of this goes together; `prune` with one of the combinations says why.")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.allocation import Allocation
 from core.allocation.alpha_pruning import AlphaPruning
-from core.allocation.balance import HIGHEST, balance
+from core.allocation.balance import HIGHEST, balance, shift
 from core.config import RunConfig
 from core.engine import prune_model
 from core.errors import InputError
@@ -65,17 +65,13 @@ def test_by_hand():
     assert list(turned.values()) == pytest.approx([0.65, 0.65, 0.5, 0.5, 0.35, 0.35])
 
 
-@given(
-    wishes=st.lists(st.floats(0.01, 2), min_size=1, max_size=12),
-    sizes=st.lists(st.integers(1, 10**6), min_size=12, max_size=12),
-    target=st.floats(0, 0.999),
-)
-def test_every_balance_meets_its_target(wishes, sizes, target):
-    names = [str(index) for index in range(len(wishes))]
-    found = balance(dict(zip(names, wishes, strict=True)), dict(zip(names, sizes, strict=False)), target)
+@pytest.mark.parametrize(("meet", "wish"), [(balance, st.floats(0.01, 2)), (shift, st.floats(-1, 1))])
+@given(data=st.data(), sizes=st.lists(st.integers(1, 10**6), min_size=1, max_size=12), target=st.floats(0, 0.999))
+def test_every_way_to_meet_a_target_meets_it(meet, wish, data, sizes, target):
+    by_name = {str(number): size for number, size in enumerate(sizes)}
+    found = meet({name: data.draw(wish) for name in by_name}, by_name, target)
     assert all(0 <= value < 1 for value in found.values())
-    mean = sum(found[name] * size for name, size in zip(names, sizes, strict=False)) / sum(sizes[: len(names)])
-    assert mean == pytest.approx(target, abs=1e-6)
+    assert sum(found[name] * size for name, size in by_name.items()) / sum(sizes) == pytest.approx(target, abs=1e-6)
 
 
 def test_a_target_that_cannot_be_met_is_refused():

@@ -21,6 +21,7 @@ from core.config import RunConfig
 from core.engine import prune_model
 from core.errors import InputError
 from core.events import ModulePruned
+from core.execution import drain
 from core.measuring import BlockProbe, measure
 from core.models.structure import Block, decoder_blocks
 from core.patterns import MixedNM, Unstructured
@@ -32,12 +33,7 @@ GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "allocation.npz"
 
 
 def measured_of(model, config, tokens):
-    steps = measure(model, config, tokens)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
+    return drain(measure(model, config, tokens), lambda event: None)
 
 
 def weighted_mean(found, profile):
@@ -62,18 +58,10 @@ def test_owl_is_the_authors_program():
         layer.weight.data = weight.float()
         block = Block(module.block, f"layers.{module.block}", layer, {module.name: layer})
         probe = BlockProbe(block, {module.name: InputStatistics({"norm": norm.float()})}, None, [])
-        measured |= finished(OWL().measure(probe))
+        measured |= drain(OWL().measure(probe), lambda words: None)
     assert [100 * measured[m.name] for m in profile.modules] == pytest.approx(shares.tolist(), abs=1e-6)
     ours = OWL().sparsities(profile, 0.7, measured)
     assert list(ours.values()) == pytest.approx(theirs.tolist(), abs=1e-6)
-
-
-def finished(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
 
 
 def test_owl_by_hand():
@@ -109,19 +97,6 @@ def test_owl_counts_a_whole_blocks_outliers_in_the_dense_model(tiny_model, token
         share = float((scores > 2 * scores.mean()).float().mean())
         assert 0 < share < 1
         assert [measured[name] for name in block.modules] == pytest.approx([share] * len(block.modules), abs=2e-4)
-
-
-@given(
-    wishes=st.lists(st.floats(-1, 1), min_size=1, max_size=12),
-    sizes=st.lists(st.integers(1, 10**6), min_size=12, max_size=12),
-    target=st.floats(0, 0.999),
-)
-def test_every_shift_meets_its_target(wishes, sizes, target):
-    names = [str(index) for index in range(len(wishes))]
-    found = shift(dict(zip(names, wishes, strict=True)), dict(zip(names, sizes, strict=False)), target)
-    assert all(0 <= value < 1 for value in found.values())
-    mean = sum(found[name] * size for name, size in zip(names, sizes, strict=False)) / sum(sizes[: len(names)])
-    assert mean == pytest.approx(target, abs=1e-6)
 
 
 def test_a_shift_is_clamped_on_both_sides_and_redistributed():
