@@ -16,19 +16,23 @@ from core.store import Store
 def measured_values(config: RunConfig, identity: Identity, store: Store) -> dict[str, float | None] | None:
     """What was measured for this config's allocation, by full module name; None where it was not measured yet.
 
-    From the dense spectra where the store has them and they hold it.
+    From the dense model's spectra where the store has them and they hold it.
     """
     allocation = config.allocation
     if allocation.measures is None:
         return {}
     if known := store.fact(_key(config, identity)):
         return known
-    spectra = Spectra(model=config.model, revision=identity.model_revision)
-    if allocation.in_spectra is None or not spectra.known(store):
+    where = allocation.in_spectra
+    if where is None:
         return None
-    fit, column = allocation.in_spectra
-    table = spectra.table(store, fit)
-    return {name: None if isnan(value) else value for name, value in zip(table.module, table[column], strict=True)}
+    spectra = Spectra(model=config.model, revision=identity.model_revision, randomised=where.randomised)
+    if not spectra.known(store):
+        return None
+    table = spectra.table(store, where.fit)
+    return {
+        name: None if isnan(value) else value for name, value in zip(table.module, table[where.column], strict=True)
+    }
 
 
 def remember_measured(config: RunConfig, identity: Identity, store: Store, measured: Measured) -> None:
@@ -46,7 +50,7 @@ def _key(config: RunConfig, identity: Identity) -> str:
         "revision": identity.model_revision,
     }
     if allocation.reads_text:
-        basis["calibration"] = config.calibration.model_dump(mode="json")
+        basis["calibration"] = config.calibration.model_dump(mode="json", exclude={"batch_size"})
         basis["text"] = identity.calibration_fingerprint
     if allocation.tries:
         tried = (config.method, config.pattern)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
@@ -21,6 +21,11 @@ T = TypeVar("T")
 
 ADVANCED: dict[str, Any] = {"advanced": True}
 """``Field(json_schema_extra=ADVANCED)`` marks a parameter that forms show only when asked for."""
+
+
+def titled(titles: Mapping[str, str]) -> dict[str, Any]:
+    """``Field(json_schema_extra=titled(…))`` says how forms call the choices of a parameter."""
+    return {"titles": dict(titles)}
 
 
 _PLURALS = {"corpus": "corpora"}

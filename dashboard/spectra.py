@@ -15,7 +15,7 @@ from core.store import Run
 from dashboard.components import cache, grid, measuring, plot, state, studio
 from dashboard.components.charts.grid import Quantity
 from dashboard.components.charts.spectra import Spectrum, esd, panels
-from dashboard.components.spectra_choice import FIT_TITLES, METRIC_TITLES, quantity_of
+from dashboard.components.spectra_choice import FIT_TITLES, METRIC_TITLES, explained, quantity_of
 
 _WHY = (
     "The spectrum of a weight matrix, the eigenvalues of WᵀW, tells how it was trained: a heavy tail (a low alpha) is taken as "
@@ -52,10 +52,11 @@ def _spectra(dense: Spectra, selection: state.Selection, profile: ModelProfile) 
     view, metric, fit = _options(selection.run)
     pruned = _pruned(selection.run) if view != "dense" else None
     table = cache.spectra_table(dense, fit)
-    after = cache.spectra_table(pruned, fit) if pruned else None
-    view = view if pruned else "dense"
-    shown, quantity = _view(table, after, view, metric)
-    grid.show(shown, quantity, selection, "spectra_grid", _caption(metric, view), profile.blocks, profile.labels)
+    before, after = _with_metric(dense, metric, fit), _with_metric(pruned, metric, fit) if pruned else None
+    view = view if after is not None else "dense"
+    if before is not None:
+        shown, quantity = _view(before, after, view, metric)
+        grid.show(shown, quantity, selection, "spectra_grid", _caption(metric, view), profile.blocks, profile.labels)
     for note, modules in table[table.note != ""].groupby("note"):
         st.caption(f":material/info: {note} ({len(modules)} modules, such as {modules.module.iloc[0]})")
     _module(dense, pruned, selection, fit)
@@ -119,6 +120,23 @@ def _pruned(run: Run | None) -> Spectra | None:
     return None
 
 
+def _with_metric(spectra: Spectra, metric: str, fit: str) -> pd.DataFrame | None:
+    """The table of spectra; None where the metric needs the shuffled matrices', which are then offered."""
+    table = cache.spectra_table(spectra, fit)
+    if metric != "rand_distance":
+        return table
+    shuffled = spectra.shuffled
+    if not shuffled.known(cache.store()):
+        _offer_shuffled(shuffled)
+        return None
+    distances = cache.spectra_table(shuffled, fit)[["module", metric]]
+    return table.drop(columns=metric).merge(distances, on="module")
+
+
+def _offer_shuffled(shuffled: Spectra) -> None:
+    measuring.offer(shuffled, "Compute the shuffled spectra", "The spectra of the shuffled matrices are not known yet.")
+
+
 def _view(table: pd.DataFrame, after: pd.DataFrame | None, view: str, metric: str) -> tuple[pd.DataFrame, Quantity]:
     if after is None or view == "pruned":
         shown = table if after is None else after
@@ -129,11 +147,9 @@ def _view(table: pd.DataFrame, after: pd.DataFrame | None, view: str, metric: st
 
 
 def _caption(metric: str, view: str) -> str:
-    words = {
-        "alpha": "Alpha is the exponent of the fitted tail: low is heavy-tailed (well trained, prune less), high is light-tailed.",
-    }.get(metric, f"{METRIC_TITLES[metric]} of each module's spectrum.")
     change = " Shown is the value after pruning less the dense one." if view == "change" else ""
-    return f"{words}{change} The colours end where 2 % of the modules lie beyond. Click a cell to select the module on every page."
+    end = "The colours end where 2 % of the modules lie beyond. Click a cell to select the module on every page."
+    return f"{explained(metric)}{change} {end}"
 
 
 def _module(dense: Spectra, pruned: Spectra | None, selection: state.Selection, fit: str) -> None:
@@ -174,10 +190,11 @@ def _shuffled(dense: Spectra, module: str) -> np.ndarray | None:
     )
     if not wanted:
         return None
-    spectra = dense.model_copy(update={"randomised": True})
-    if spectra.known(cache.store()):
-        return cache.eigenvalues(spectra)[module]
-    measuring.offer(spectra, "Compute the shuffled spectra", "The spectra of the shuffled matrices are not known yet.")
+    shuffled = dense.shuffled
+    if shuffled.known(cache.store()):
+        return cache.eigenvalues(shuffled)[module]
+    if st.session_state.metric != "rand_distance":  # whose offer stands above already
+        _offer_shuffled(shuffled)
     return None
 
 

@@ -8,18 +8,17 @@ from jaxtyping import Float
 from pydantic import Field
 
 from core.allocation.balance import balance, block_means, complete, sizes_of, spread
-from core.allocation.base import Allocation, Measured, Measuring, Probe
+from core.allocation.base import Allocation, InSpectra, Measured, Measuring, Probe
 from core.errors import InputError
 from core.lazy import torch
 from core.profile import ModelProfile
 from core.reference import Reference
-from core.registry import ADVANCED
+from core.registry import ADVANCED, titled
 from core.spectra.esd import eigenvalues, nonzero, spectra_flops
 from core.spectra.hill import Bound, Choice, fit_name, fit_tail
 from core.spectra.marchenko_pastur import fit_bulk
-from core.spectra.metrics import METRICS, metrics
-
-_OF_THE_TAIL = ("alpha", "alpha_weighted", "log_alpha_norm")
+from core.spectra.metrics import METRICS, OF_THE_TAIL, MetricName, metrics
+from core.spectra.randomised import random_distance, randomised_eigenvalues
 
 
 class AlphaPruning(Allocation):
@@ -50,21 +49,16 @@ class AlphaPruning(Allocation):
         arxiv="2410.10912",
         venue="Advances in Neural Information Processing Systems",
     )
-    version: ClassVar[int] = 2  # log_alpha_norm points with alpha
-    measured_by: ClassVar[tuple[str, ...]] = ("metric", "fit", "bound")
+    version: ClassVar[int] = 3  # the soft rank is of WeightWatcher's fit
     epsilon: float = Field(
         0.3, ge=0, lt=1, title="Spread ε", description="How far the sparsities spread around the target: 0 is uniform."
     )
-    metric: Literal[
+    metric: MetricName = Field(
         "alpha",
-        "alpha_weighted",
-        "log_alpha_norm",
-        "log_norm",
-        "log_spectral_norm",
-        "stable_rank",
-        "entropy",
-        "mp_softrank",
-    ] = Field("alpha", title="Metric", description="What is measured of a spectrum; alpha is the paper's.")
+        title="Metric",
+        description="What is measured of a spectrum; alpha is the paper's.",
+        json_schema_extra=titled({name: metric.described for name, metric in METRICS.items()}),
+    )
     per: Literal["block", "module"] = Field(
         "block",
         title="Average over",
@@ -89,11 +83,17 @@ class AlphaPruning(Allocation):
         return self.metric
 
     @property
-    def in_spectra(self) -> tuple[str, str]:
-        return fit_name(self.fit, self.bound), self.metric
+    def measured_by(self) -> tuple[str, ...]:
+        if self.metric not in OF_THE_TAIL:
+            return ("metric",)
+        return ("metric", "fit", "bound") if self.fit == "peak" else ("metric", "fit")
+
+    @property
+    def in_spectra(self) -> InSpectra:
+        return InSpectra(fit_name(self.fit, self.bound), self.metric, randomised=self.metric == "rand_distance")
 
     def flops(self, profile: ModelProfile, tokens: int) -> float:
-        return spectra_flops(profile)
+        return spectra_flops(profile) * (2 if self.metric == "rand_distance" else 1)
 
     def measure(self, probe: Probe) -> Measuring:
         measured = {}
@@ -107,8 +107,10 @@ class AlphaPruning(Allocation):
         positive = nonzero(values)
         if len(positive) == 0:
             return None
+        if self.metric == "rand_distance":
+            return random_distance(values, randomised_eigenvalues(weight))
         try:
-            tail = fit_tail(positive, self.fit, self.bound) if self.metric in _OF_THE_TAIL else None
+            tail = fit_tail(positive, self.fit, self.bound) if self.metric in OF_THE_TAIL else None
         except InputError:  # a constant spectrum has no tail, and no alpha
             return None
         bulk = fit_bulk(positive, weight.shape[0], weight.shape[1]) if self.metric == "mp_softrank" else None

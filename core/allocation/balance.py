@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from core.errors import InputError
 from core.profile import ModelProfile
 
+TOLERANCE = 1e-6
+"""How far the weighted mean of an allocation may be from its target."""
 HIGHEST = 0.99
 """No module is asked to lose more, unless the whole model is."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from core.lazy import torch
 from core.profile import ModelProfile
@@ -15,6 +15,14 @@ Measured = Mapping[str, float | None]
 """By full module name; None where a module has nothing to measure."""
 Measuring = Generator[str, None, Measured]
 """Says in words what it is doing, and returns what it measured."""
+
+
+class InSpectra(NamedTuple):
+    """A column of the table of a model's spectra, by one fit; of the model with its entries shuffled, where so."""
+
+    fit: str
+    column: str
+    randomised: bool = False
 
 
 class Probe(ABC):
@@ -41,12 +49,15 @@ class Allocation(Component):
     summary: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
     """Names of the statistics that ``measure`` reads."""
-    measured_by: ClassVar[tuple[str, ...]] = ()
-    """The parameters that decide what ``measure`` finds; the others only decide what is made of it."""
     reads_text: ClassVar[bool] = False
     """Whether what is measured depends on the calibration text."""
     tries: ClassVar[bool] = False
     """Whether it prunes blocks to see what happens, so that it depends on method, pattern and sparsity."""
+
+    @property
+    def measured_by(self) -> tuple[str, ...]:
+        """The parameters that decide what ``measure`` finds; the others only decide what is made of it."""
+        return ()
 
     @property
     def measures(self) -> str | None:
@@ -59,8 +70,8 @@ class Allocation(Component):
         return {}
 
     @property
-    def in_spectra(self) -> tuple[str, str] | None:
-        """The fit and the column of the table of spectra that hold what ``measure`` gives; None where none does."""
+    def in_spectra(self) -> InSpectra | None:
+        """Where the tables of spectra hold what ``measure`` gives; None where they do not."""
         return None
 
     def flops(self, profile: ModelProfile, tokens: int) -> float:

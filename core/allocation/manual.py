@@ -6,13 +6,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from core.allocation.balance import balance, sizes_of
+from core.allocation.balance import TOLERANCE, balance, sizes_of
 from core.allocation.base import Allocation, Measured
 from core.allocation.table import read_sparsities
 from core.errors import InputError
 from core.profile import ModelProfile
-
-_SAME = 1e-6
 
 
 def _from_text(values: Any) -> Any:
@@ -51,7 +49,7 @@ class Manual(Allocation):
     def sparsities(self, profile: ModelProfile, target: float, measured: Measured | None = None) -> dict[str, float]:
         found = self._by_module(profile)
         mean = sum(found[module.name] * module.parameters for module in profile.modules) / profile.prunable
-        if abs(mean - target) <= _SAME:
+        if abs(mean - target) <= TOLERANCE:
             return found
         if not self.scale:
             raise InputError(

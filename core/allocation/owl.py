@@ -56,7 +56,6 @@ class OWL(Allocation):
         venue="International Conference on Machine Learning",
     )
     needs: ClassVar[frozenset[str]] = frozenset({"norm"})
-    measured_by: ClassVar[tuple[str, ...]] = ("threshold",)
     reads_text: ClassVar[bool] = True
 
     threshold: float = Field(
@@ -72,6 +71,10 @@ class OWL(Allocation):
         title="Band λ",
         description="Densities spread over a band of twice this width: 0 is uniform.",
     )
+
+    @property
+    def measured_by(self) -> tuple[str, ...]:
+        return ("threshold",)
 
     @property
     def measures(self) -> str:

@@ -32,7 +32,6 @@ class Sensitivity(Allocation):
     formula: ClassVar[str] = (
         r"s_b \propto 1 + \varepsilon - 2\varepsilon\,\frac{\ln c_b - \ln c_{\min}}{\ln c_{\max} - \ln c_{\min}}"
     )
-    measured_by: ClassVar[tuple[str, ...]] = ("cost",)
     reads_text: ClassVar[bool] = True
     tries: ClassVar[bool] = True
 
@@ -45,6 +44,10 @@ class Sensitivity(Allocation):
     epsilon: float = Field(
         0.15, ge=0, lt=1, title="Spread ε", description="How far the sparsities spread around the target: 0 is uniform."
     )
+
+    @property
+    def measured_by(self) -> tuple[str, ...]:
+        return ("cost",)
 
     @property
     def measures(self) -> str:

@@ -58,14 +58,15 @@ def print_spectra(
 
 
 def _wanted(run_id: str | None, store: Store, given: dict[str, Any]) -> Spectra:
-    values = config_values(given)
     if run_id is not None:
-        if given.get("model"):
-            raise InputError("--run says which model it is; leave --model out.")
+        if said := [name for name, value in given.items() if value is not None]:
+            flag = said[0].replace("_", "-")
+            raise InputError(f"--run says which model it is, and how it is loaded; leave --{flag} out.")
         run = store.run(run_id)
         if run.result is None:
             raise InputError(f"run = {run_id!r} has not finished, so there is no pruned model; repeat the run.")
         return Spectra.of_run(run)
+    values = config_values(given)
     source = parse_source(values["model"], **values["model_options"])
     return Spectra(model=source, revision=source.revision_key())
 

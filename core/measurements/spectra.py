@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
 from core.errors import InputError
@@ -14,9 +13,13 @@ from core.measurements.base import Measurement
 from core.models.sources import AnySource
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from core.measurements.base import Loader
+    from core.models.effective import EffectiveWeight
+    from core.models.sources import LoadedModel
     from core.store import Run, Store
-    from core.store.artifacts import Eigenvalues
+    from core.store.artifacts import Eigenvalues, ModuleSpectrum
 
 
 _OF_TAIL_AND_BULK = {"alpha_error", "xmin", "tail_size", "bulk_low", "bulk_high"}
@@ -28,6 +31,7 @@ class Spectra(Measurement):
 
     name: ClassVar[str] = "spectra"
     title: ClassVar[str] = "Spectra"
+    version: ClassVar[int] = 2  # the bulk is fitted as WeightWatcher fits it
 
     model: AnySource
     revision: str
@@ -47,6 +51,11 @@ class Spectra(Measurement):
         what = f"run {self.run}" if self.run else self.model.label
         return f"Spectra: {what}{', randomised' if self.randomised else ''}"
 
+    @property
+    def shuffled(self) -> Spectra:
+        """The same of the matrices with their entries permuted."""
+        return self.model_copy(update={"randomised": True})
+
     def known(self, store: Store) -> bool:
         return store.has_spectra(self.id)
 
@@ -61,42 +70,49 @@ class Spectra(Measurement):
 
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
         from core.models.effective import effective_names, effective_weights
-        from core.reopening import reopening
-        from core.spectra.esd import eigenvalues
         from core.spectra.metrics import METRICS
-        from core.spectra.randomised import random_distance, randomised_eigenvalues
-        from core.spectra.table import all_figures
 
         yield PhaseStarted(phase="Loading the model")
-        if self.run is not None:
-            if store.run(self.run).finished_attempt != self.attempt:
-                raise InputError(f"run = {self.run!r} was repeated meanwhile; open the page again for its weights now.")
-            loaded = yield from reopening(self.run, store, load)
-        else:
-            source = self.model.pinned(self.revision)
-            if source.revision_key() != self.revision:
-                raise InputError(
-                    f"model = {self.model.label!r} has changed since; open the page again for what it is now."
-                )
-            loaded = load(source)
-        yield PhaseStarted(phase="Spectra", total=len(effective_names(loaded.model)))
+        loaded = yield from self._loaded(store, load)
+        names = effective_names(loaded.model)
+        yield PhaseStarted(phase="Spectra", total=len(names))
+        known = store.module_spectra(self.id)  # of an attempt that was stopped
         found: dict[str, np.ndarray] = {}
         rows: list[dict[str, Any]] = []
-        for module, block, label, weight in effective_weights(loaded.model):
-            values = (randomised_eigenvalues(weight) if self.randomised else eigenvalues(weight)).cpu()
-            found[module] = values.numpy()
-            place = {
-                "module": module,
-                "block": block,
-                "label": label,
-                "rows": weight.shape[0],
-                "columns": weight.shape[1],
-            }
-            if self.randomised and values.any():
-                place["rand_distance"] = random_distance(eigenvalues(weight).cpu(), values)
-            figures = all_figures(values, weight.shape[0], weight.shape[1])
-            rows += [place | {"fit": fit} | row for fit, row in figures.items()]
+        for each in effective_weights(loaded.model):
+            spectrum = known.get(each.module) or self._spectrum(each)
+            if each.module not in known:
+                store.keep_module_spectrum(self.id, each.module, spectrum)
+            found[each.module] = spectrum.values
+            rows += spectrum.rows
             yield Progress(done=len(found))
         table = pd.DataFrame(rows)
         absent = dict.fromkeys(({*METRICS} | _OF_TAIL_AND_BULK) - {*table.columns}, float("nan"))
         store.keep_spectra(self.id, found, table.assign(**absent))
+
+    def _loaded(self, store: Store, load: Loader) -> Generator[Event, None, LoadedModel]:
+        from core.reopening import reopening
+
+        if self.run is not None:
+            if store.run(self.run).finished_attempt != self.attempt:
+                raise InputError(f"run = {self.run!r} was repeated meanwhile; open the page again for its weights now.")
+            return (yield from reopening(self.run, store, load))
+        source = self.model.pinned(self.revision)
+        if source.revision_key() != self.revision:
+            raise InputError(f"model = {self.model.label!r} has changed since; open the page again for what it is now.")
+        return load(source)
+
+    def _spectrum(self, each: EffectiveWeight) -> ModuleSpectrum:
+        from core.spectra.esd import eigenvalues
+        from core.spectra.randomised import random_distance, randomised_eigenvalues
+        from core.spectra.table import all_figures
+        from core.store.artifacts import ModuleSpectrum
+
+        weight = each.weight
+        rows, columns = weight.shape
+        values = (randomised_eigenvalues(weight) if self.randomised else eigenvalues(weight)).cpu()
+        place = {"module": each.module, "block": each.block, "label": each.label, "rows": rows, "columns": columns}
+        if self.randomised and values.any():
+            place["rand_distance"] = random_distance(eigenvalues(weight).cpu(), values)
+        figures = all_figures(values, rows, columns)
+        return ModuleSpectrum(values.numpy(), [place | {"fit": fit} | row for fit, row in figures.items()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxtyping import Float
 
@@ -12,17 +12,38 @@ from core.spectra.esd import nonzero
 from core.spectra.hill import Tail
 from core.spectra.marchenko_pastur import Bulk
 
+MetricName = Literal[
+    "alpha",
+    "D",
+    "alpha_weighted",
+    "log_alpha_norm",
+    "norm",
+    "log_norm",
+    "spectral_norm",
+    "log_spectral_norm",
+    "stable_rank",
+    "entropy",
+    "mp_softrank",
+    "rand_distance",
+]
+OF_THE_TAIL: frozenset[MetricName] = frozenset({"alpha", "D", "alpha_weighted", "log_alpha_norm"})
+"""Those that depend on where the tail is taken to begin."""
+
 
 class Metric(NamedTuple):
     """What a metric is called, how it is computed, and which way it points: +1 where more of it bears more pruning.
 
-    Alpha-hat and the log alpha norm, which approximate each other, point with alpha. The soft rank is of our fit of the
-    bulk (to the median), not of WeightWatcher's, so it is another number than theirs.
+    Alpha-hat and the log alpha norm, which approximate each other, point with alpha.
     """
 
     title: str
     formula: str
     direction: int
+
+    @property
+    def described(self) -> str:
+        """The title with the direction."""
+        return f"{self.title} ({'higher' if self.direction > 0 else 'lower'}: prune more)"
 
 
 METRICS: Mapping[str, Metric] = {
@@ -37,11 +58,13 @@ METRICS: Mapping[str, Metric] = {
     "stable_rank": Metric("Stable rank", "Σ λ / λ_max", 1),
     "entropy": Metric("Matrix entropy", "-Σ p log p / log n, p = λ / Σ λ", 1),
     "mp_softrank": Metric("MP soft rank", "upper bulk edge / λ_max", 1),
+    "rand_distance": Metric("Random distance", "Jensen–Shannon distance to the spectrum of the shuffled entries", -1),
 }
 
 
 def metrics(values: Float[torch.Tensor, " n"], tail: Tail | None, bulk: Bulk | None) -> dict[str, float]:
-    """Every metric that this spectrum has; those of the tail or bulk only where there is one. ``values``: eigenvalues."""
+    """Every metric that this spectrum has by itself (so without the random distance); those of the tail or bulk only where
+    there is one. ``values``: eigenvalues."""
     positive = nonzero(values)
     if len(positive) == 0:
         return {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -22,11 +22,19 @@ from core.lazy import torch
 MASKS, WEIGHTS, CONFIG = "masks.safetensors", "weights.safetensors", "config.json"
 MODULES, GROUPS = "modules.parquet", "groups.parquet"
 EIGENVALUES, SPECTRA = "eigenvalues.safetensors", "spectra.parquet"
+_OF_MODULE = ".spectrum.safetensors"
 _PERMUTATION = "permutation of "
 
 
 Eigenvalues = Mapping[str, np.ndarray]
 """By full module name: ascending eigenvalues [min(out, in)] of W^T W, float64."""
+
+
+class ModuleSpectrum(NamedTuple):
+    """One module's eigenvalues, ascending, float64, and its rows of the table of spectra, one a fit."""
+
+    values: np.ndarray
+    rows: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,28 @@ def write_spectra(folder: Path, found: Eigenvalues, table: pd.DataFrame) -> None
 
     save_file(dict(found), folder / EIGENVALUES)
     table.to_parquet(folder / SPECTRA)
+
+
+def write_module_spectrum(folder: Path, module: str, spectrum: ModuleSpectrum) -> None:
+    """One module's of a table that is not complete yet."""
+    from safetensors.numpy import save_file
+
+    file = folder / f"{module}{_OF_MODULE}"
+    unfinished = file.with_name(f".{uuid4().hex}")
+    save_file({"eigenvalues": spectrum.values}, unfinished, {"module": module, "rows": json.dumps(spectrum.rows)})
+    unfinished.replace(file)
+
+
+def read_module_spectra(folder: Path) -> dict[str, ModuleSpectrum]:
+    """By module, what there is of an incomplete table."""
+    from safetensors import safe_open
+
+    found = {}
+    for path in folder.glob(f"*{_OF_MODULE}"):
+        with safe_open(path, framework="np") as file:
+            facts = file.metadata()
+            found[facts["module"]] = ModuleSpectrum(file.get_tensor("eigenvalues"), json.loads(facts["rows"]))
+    return found
 
 
 def read_eigenvalues(folder: Path) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload, sessionmaker
 
 from core.config import Identity, RunConfig
+from core.disk import writing
 from core.errors import NotFound
 from core.events import Event, PhaseStarted, Progress, Working, event_from_json
 from core.lazy import torch
@@ -337,6 +338,17 @@ class Store:
             artifacts.write_spectra(folder, found, table)
         if self.measurement(measurement_id) is None:  # deleted while it was measured
             shutil.rmtree(self.folder(measurement_id), ignore_errors=True)
+
+    def keep_module_spectrum(self, measurement_id: str, module: str, spectrum: artifacts.ModuleSpectrum) -> None:
+        """Keeps one module's until all are there, so that what was stopped can go on; ``keep_spectra`` takes their place."""
+        folder = self.folder(measurement_id)
+        with writing(folder, "PRUNESCOPE_HOME"):
+            folder.mkdir(parents=True, exist_ok=True)
+            artifacts.write_module_spectrum(folder, module, spectrum)
+
+    def module_spectra(self, measurement_id: str) -> dict[str, artifacts.ModuleSpectrum]:
+        """What was kept of them so far, by module."""
+        return artifacts.read_module_spectra(self.folder(measurement_id))
 
     def has_spectra(self, measurement_id: str) -> bool:
         return (self.folder(measurement_id) / artifacts.SPECTRA).is_file()

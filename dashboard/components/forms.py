@@ -97,12 +97,26 @@ def _widget(info: FieldInfo, key: str, name: str) -> Any:
     if info.annotation is bool:
         return st.toggle(label, info.default, **shared)
     if get_origin(info.annotation) is Literal:
-        return st.selectbox(label, list(kinds), index=list(kinds).index(info.default), **shared)
+        titles = _titles(info)
+        return st.selectbox(
+            label,
+            list(kinds),
+            index=list(kinds).index(info.default),
+            format_func=lambda kind: titles.get(kind, kind),
+            **shared,
+        )
     if get_origin(info.annotation) is dict:
         return st.text_area(label, "", placeholder='{"0": 0.4, "1": 0.6}', **shared).strip()
     if int in kinds or float in kinds:
         return _number(info, label, int if int in kinds else float, shared)
     return st.text_input(label, info.default or "", **shared).strip()
+
+
+def _titles(info: FieldInfo) -> dict[str, str]:
+    """What forms call the choices of a field, where it says so."""
+    extra = info.json_schema_extra
+    titles: Any = extra.get("titles", {}) if isinstance(extra, dict) else {}
+    return dict(titles)
 
 
 def address(component: Component, key: str) -> dict[str, Any]:
@@ -118,6 +132,7 @@ def fields_address(model: BaseModel, prefix: str, skip: Collection[str] = ()) ->
         if name in skip or value == info.get_default(call_default_factory=True):
             continue
         plain = json.dumps(value) if isinstance(value, dict | bool) else str(0 if value is None else value)
+        plain = _titles(info).get(plain, plain)  # the address of a choice holds its title
         found[f"{prefix}_{name}"] = plain
     return found
 

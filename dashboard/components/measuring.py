@@ -12,16 +12,19 @@ from core.store import Attempt, MeasurementRecord
 from dashboard.components import cache, text
 
 
-def offer(measurement: Measurement, label: str, why: str) -> None:
-    """Says ``why`` it is wanted and offers to measure it; while it is under way, shows how far it is."""
+def offer(measurement: Measurement, label: str, why: str, place: str = "page") -> None:
+    """Says ``why`` it is wanted and offers to measure it; while it is under way, shows how far it is.
+
+    ``place`` tells two offers of the same on one page apart.
+    """
     record = cache.store().measurement(measurement.id)
     if record and record.attempt.active:
-        _live(measurement.id)
+        _live(measurement.id, place)
         return
     if record:
         _ended_early(record)
     st.info(why, icon=":material/info:")
-    if st.button(label, type="primary", icon=":material/straighten:", key=f"measure_{measurement.id}"):
+    if st.button(label, type="primary", icon=":material/straighten:", key=f"measure_{place}_{measurement.id}"):
         try:
             cache.jobs().measure(measurement)
         except InputError as error:
@@ -37,11 +40,11 @@ def _ended_early(record: MeasurementRecord) -> None:
         case "interrupted":
             st.warning(f"Interrupted. {record.attempt.message}", icon=":material/warning:")
         case "cancelled":
-            st.info("Cancelled; nothing was kept of it. Start it again when you like.", icon=":material/info:")
+            st.info("Cancelled. Start it again when you like.", icon=":material/info:")
 
 
 @st.fragment(run_every=1.0)
-def _live(measurement_id: str) -> None:
+def _live(measurement_id: str, place: str) -> None:
     cache.store().reconcile()  # its process may have died
     record = cache.store().measurement(measurement_id)
     if record is None or not record.attempt.active:
@@ -57,7 +60,7 @@ def _live(measurement_id: str) -> None:
         args=[attempt.id],
         disabled=attempt.cancel_requested,
         icon=":material/stop:",
-        key=f"cancel_{measurement_id}",
+        key=f"cancel_{place}_{measurement_id}",
     )
 
 

@@ -13,6 +13,15 @@ _FIT_WORDS = {"peak": "Peak", "peak_corrected": "Peak, corrected", "median": "Me
 FIT_TITLES = {name: _FIT_WORDS[name] for name in FITS}
 
 
+def explained(metric: str) -> str:
+    """What a metric is, and which way it points."""
+    if metric == "alpha":
+        return "Alpha is the exponent of the fitted tail: low is heavy-tailed (well trained, prune less), high is light-tailed."
+    known = METRICS[metric]
+    more = "higher" if known.direction > 0 else "lower"
+    return f"{known.title}: {known.formula}. The {more}, the more pruning a module is taken to bear."
+
+
 def quantity_of(metric: str, values: pd.Series, change: bool = False) -> Quantity:
     """How the grid shows a metric: alone from dark to light, its change in two colours around 0.
 

@@ -14,6 +14,7 @@ from core.allocation.table import as_csv, as_json, condensed, read_sparsities
 from core.config import RunConfig
 from core.errors import InputError, explain
 from core.measurements.allocation import AllocationBasis
+from core.measurements.spectra import Spectra
 from core.patterns import MixedNM, Unstructured
 from core.profile import ModelProfile, ModuleInfo
 from dashboard.components import cache, forms, measuring, plan, plot, shell
@@ -95,13 +96,26 @@ def _sparsities(config: RunConfig, profile: ModelProfile) -> dict[str, float] | 
     """By module; None where something has to be measured first, which is then offered."""
     measured = cache.measured(config)
     if measured is None:
-        title = config.allocation.title
-        why = f"{title} rests on a measurement of the dense model, which is made once and then known."
-        relevant = AllocationBasis.relevant(config)
-        basis = AllocationBasis(config=relevant, identity=cache.identity(relevant))
-        measuring.offer(basis, f"Measure for {title}", why)
+        _offer_basis(config)
         return None
     return allocate(config.allocation, config.pattern, profile, config.sparsity, measured)
+
+
+def _offer_basis(config: RunConfig) -> None:
+    """What the allocation rests on: the spectra where they hold it, since they cost no more; else a measurement of its own."""
+    title, where = config.allocation.title, config.allocation.in_spectra
+    relevant = AllocationBasis.relevant(config)
+    identity = cache.identity(relevant)
+    if where is None:
+        why = f"{title} rests on a measurement of the dense model, which is made once and then known."
+        measuring.offer(AllocationBasis(config=relevant, identity=identity), f"Measure for {title}", why)
+        return
+    spectra = Spectra(model=config.model, revision=identity.model_revision)
+    if where.randomised and spectra.known(cache.store()):
+        why = f"{title} by this metric rests on the spectra of the shuffled matrices, computed once and then known."
+        measuring.offer(spectra.shuffled, "Compute the shuffled spectra", why, "studio")
+    else:
+        st.info(f"{title} rests on the spectra: compute them above.", icon=":material/info:")
 
 
 def _by_block(sparsities: dict[str, float], profile: ModelProfile) -> list[BlockSparsity]:

@@ -9,13 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.allocation import Allocation
+from core.allocation import Allocation, Uniform, allocate
 from core.allocation.alpha_pruning import AlphaPruning
 from core.allocation.balance import HIGHEST, balance, shift
 from core.config import RunConfig
 from core.engine import prune_model
 from core.errors import InputError
 from core.events import Message, ModulePruned
+from core.patterns import Unstructured
 from core.spectra.metrics import METRICS
 from tests.core.profiles import profile_of
 
@@ -83,7 +84,7 @@ def test_a_target_that_cannot_be_met_is_refused():
     values=st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=6, max_size=6).filter(any),
     epsilon=st.floats(0, 0.99),
     target=st.floats(0, 0.98),
-    metric=st.sampled_from(["alpha", "log_norm", "stable_rank"]),
+    metric=st.sampled_from(sorted(METRICS)),
     per=st.sampled_from(["block", "module"]),
 )
 def test_whatever_is_measured_the_target_is_met(values, epsilon, target, metric, per):
@@ -104,6 +105,27 @@ def test_what_approximates_alpha_hat_allocates_alike():
         for metric in ("alpha_weighted", "log_alpha_norm")
     ]
     assert alike[0] == alike[1]
+
+
+@pytest.mark.parametrize(
+    ("sparsities", "sentence"),
+    [
+        ([0.4, 0.5, 0.5, 0.5], "has the mean 0.475000, not the target 0.5"),
+        ([0.0, 1.0, 0.5, 0.5], r"gives m1 the sparsity 1\.0, outside \[0, 1\)"),
+        ([0.5, 0.5, 0.5], "must name every module once; look at m3"),
+    ],
+)
+def test_a_plugins_allocation_is_held_to_its_promise(sparsities, sentence):
+    profile = profile_of([(4, 4)] * 4, 2)
+    named = {module.name: value for module, value in zip(profile.modules, sparsities, strict=False)}
+    sentence = sentence.replace("m1", profile.modules[1].name).replace("m3", profile.modules[3].name)
+
+    class Broken(Uniform):  # without a name of its own, so that it is not registered
+        def sparsities(self, profile, target, measured=None):
+            return named
+
+    with pytest.raises(InputError, match=sentence):
+        allocate(Broken(), Unstructured(), profile, 0.5)
 
 
 def test_equal_metrics_give_the_uniform_allocation():
@@ -146,5 +168,7 @@ def test_every_allocation_explains_itself(name):
 
 def test_the_metrics_offered_are_metrics():
     field = AlphaPruning.model_fields["metric"]
-    assert set(field.annotation.__args__) <= set(METRICS)
+    assert set(field.annotation.__args__) == set(METRICS)
+    titles = field.json_schema_extra["titles"]
+    assert all(("higher" if METRICS[name].direction > 0 else "lower") in title for name, title in titles.items())
     assert json.loads(AlphaPruning(metric="entropy").canonical())["metric"] == "entropy"

@@ -43,7 +43,14 @@ def keep(store, spectra: Spectra, scale: float = 1.0) -> None:
         values = eigenvalues(weight)
         found[module.name] = values.numpy()
         rows += [
-            {"module": module.name, "block": module.block, "label": module.label, "fit": fit, **row}
+            {
+                "module": module.name,
+                "block": module.block,
+                "label": module.label,
+                "fit": fit,
+                "rand_distance": 0.1,
+                **row,
+            }
             for fit, row in fitted(values, *weight.shape).items()
         ]
     attempt, _ = store.submit_measurement(spectra)
@@ -111,6 +118,18 @@ def test_every_metric_and_fit_is_drawn(store, spectra):
         assert not app.exception, fit
     assert "alpha" in texts(app)
     assert "standard error" in texts(app)
+
+
+def test_the_random_distance_comes_from_the_shuffled_spectra(store, spectra, measured):
+    app = open_app(PAGE, metric="Random distance")
+    button(app, "Compute the shuffled spectra").click().run()
+    assert measured == [DENSE.shuffled]
+    store.end(store.active()[0].id, "cancelled")
+    keep(store, DENSE.shuffled)
+    app = open_app(PAGE, metric="Random distance")
+    assert not app.exception
+    assert "Jensen" in texts(app)
+    assert "The lower, the more pruning" in texts(app)
 
 
 @pytest.mark.parametrize(

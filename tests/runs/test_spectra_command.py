@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,12 +16,14 @@ from core.api import measure_now, run_config
 from core.cli.commands import main
 from core.config import Calibration, RunConfig
 from core.errors import InputError
+from core.events import Event, Progress
 from core.execution import drain
 from core.measured import measured_values
 from core.measurements.allocation import AllocationBasis
 from core.measurements.spectra import Spectra
 from core.measuring import measure
 from core.models.sources import ModelSource, parse_source
+from core.settings import Settings
 from core.spectra import eigenvalues, fit_tail
 from core.spectra.hill import FITS
 from core.stages.low_rank import LowRank
@@ -141,7 +144,9 @@ def _blocks(printed: str) -> dict[str, str]:
 
 def test_the_spectra_hold_what_alpha_pruning_measures(tiny_folder: Callable[..., Path], store: Store) -> None:
     model = parse_source(str(tiny_folder()))
-    measure_now(Spectra(model=model, revision=model.revision_key()), store)
+    dense = Spectra(model=model, revision=model.revision_key())
+    for spectra in (dense, dense.shuffled):
+        measure_now(spectra, store)
     loaded = model.load().model
     for metric in get_args(AlphaPruning.model_fields["metric"].annotation):
         for fit, bound in FITS.values():
@@ -152,6 +157,34 @@ def test_the_spectra_hold_what_alpha_pruning_measures(tiny_folder: Callable[...,
             known = measured_values(basis.config, basis.identity, store)
             steps = measure(loaded, basis.config, torch.empty(0, 16, dtype=torch.long))
             assert known == pytest.approx(drain(steps, lambda event: None), rel=1e-12)
+
+
+@pytest.mark.parametrize("randomised", [False, True])
+def test_stopped_spectra_go_on_where_they_stopped(
+    tiny_folder: Callable[..., Path], tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, randomised: bool
+) -> None:
+    model = parse_source(str(tiny_folder()))
+    spectra = Spectra(model=model, revision=model.revision_key(), randomised=randomised)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_now(spectra, store, stop)
+    assert not spectra.known(store)
+    asked: list[str] = []
+    once = Spectra._spectrum
+    monkeypatch.setattr(Spectra, "_spectrum", lambda self, each: (asked.append(each.module), once(self, each))[1])
+    measure_now(spectra, store)
+    table, values = spectra.table(store, "peak"), spectra.read(store)
+    assert len(asked) == len(table) - 5
+    assert store.module_spectra(spectra.id) == {}
+
+    whole = Store.open(Settings(home=tmp_path / "another"))
+    measure_now(spectra, whole)
+    pd.testing.assert_frame_equal(table, spectra.table(whole, "peak"))
+    assert all(np.array_equal(values[name], found) for name, found in spectra.read(whole).items())
 
 
 def test_values_that_cannot_be_read_are_one_sentence(tiny_folder: Callable[..., Path]) -> None:
@@ -179,7 +212,11 @@ def test_comparing_what_does_not_go_together_is_one_sentence() -> None:
 
 @pytest.mark.parametrize(
     ("words", "part"),
-    [(["--run", "0123456789abcdef"], "does not exist"), (["--run", "x", "--model", "embedded"], "leave --model out")],
+    [
+        (["--run", "0123456789abcdef"], "does not exist"),
+        (["--run", "x", "--model", "embedded"], "leave --model out"),
+        (["--run", "x", "--dtype", "bfloat16"], "leave --dtype out"),
+    ],
 )
 def test_a_run_that_has_no_spectra_is_one_sentence(words: list[str], part: str) -> None:
     assert part in sentence(CliRunner().invoke(main, ["spectra", *words]))

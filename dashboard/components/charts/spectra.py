@@ -17,7 +17,7 @@ from core.spectra.marchenko_pastur import density
 DENSE, PRUNED, RANDOM, TAIL, BULK = "#0072B2", "#E69F00", "#999999", "#D55E00", "#009E73"
 _BINS = 60
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 45}
-_AROUND, _SMALL, _LARGE, _GAP = 40, 110, 200, 34  # pixels: above and below all panels, of a panel's row, between rows
+_AROUND, _SMALL, _LARGE, _GAP = 66, 150, 240, 72  # pixels: above and below all panels, of a panel's row, between rows
 _PANELS_A_ROW = {"few": 4, "many": 8}
 
 
@@ -48,15 +48,16 @@ def esd(dense: Spectrum, pruned: Spectrum | None = None, randomised: np.ndarray 
         figure.add_trace(_steps(randomised[randomised > 0], edges, "entries shuffled", RANDOM, "dot"))
     if pruned is not None and len(pruned.positive):
         figure.add_trace(_steps(pruned.positive, edges, "pruned", PRUNED, "solid"))
-    lead = pruned if pruned is not None and pruned.has_tail else dense
     for spectrum, name, dash in ((dense, "tail", "solid"), (pruned, "pruned tail", "dash")):
         if spectrum is not None and spectrum.has_tail:
             figure.add_trace(_tail(spectrum, f"{name}, α = {spectrum.row.alpha:.2f}", dash))
     figure.add_trace(_bulk(dense))
-    if lead.has_tail:
-        figure.add_vline(x=dense.row.xmin if dense.has_tail else lead.row.xmin, line_dash="dot", line_color=TAIL)
+    fitted = [spectrum for spectrum in (dense, pruned) if spectrum is not None and spectrum.has_tail]
+    if fitted:
+        begin = fitted[0].row.xmin
+        figure.add_vline(x=begin, line_dash="dot", line_color=TAIL)
         figure.add_annotation(
-            x=math.log10(dense.row.xmin if dense.has_tail else lead.row.xmin),
+            x=math.log10(begin),
             y=1,
             yref="paper",
             text="λ<sub>min</sub>",
@@ -77,7 +78,7 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
     across = min(len(spectra), _PANELS_A_ROW["many" if many else "few"])
     down = math.ceil(len(spectra) / across)
     height = _AROUND + (_SMALL if many else _LARGE) * down
-    titles = [f"{name}   α {one.row.alpha:.2f}" if one.has_tail else name for name, one in spectra]
+    titles = [_panel_title(name, one) for name, one in spectra]
     figure = make_subplots(
         rows=down,
         cols=across,
@@ -95,8 +96,8 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
             figure.add_trace(_steps(one.positive, edges, name, DENSE, "solid", fill=True), **place)
         if one.has_tail:
             figure.add_trace(_tail(one, name, "solid"), **place)
-    figure.update_layout(height=height, margin=_MARGIN | {"t": 30}, showlegend=False)
-    figure.update_annotations(font_size=12, yshift=5)
+    figure.update_layout(height=height, margin=_MARGIN | {"t": 56}, showlegend=False)
+    figure.update_annotations(font_size=10 if many else 12, yshift=6)
     figure.update_xaxes(type="log", range=_range(edges), exponentformat="power", nticks=4)
     figure.update_yaxes(type="log", range=_density_range(positives, edges), exponentformat="power", nticks=4)
     for number, (name, _) in enumerate(spectra):
@@ -105,6 +106,12 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
             figure.update_xaxes(frame, row=number // across + 1, col=number % across + 1)
             figure.update_yaxes(frame, row=number // across + 1, col=number % across + 1)
     return figure
+
+
+def _panel_title(name: str, one: Spectrum) -> str:
+    """In short lines, since panels are narrow on a phone."""
+    words = name.replace(".", ".<br>")
+    return f"{words}<br>α {one.row.alpha:.2f}" if one.has_tail else words
 
 
 def _edges(parts: Sequence[np.ndarray], bins: int = _BINS) -> np.ndarray:
@@ -152,7 +159,7 @@ def _tail(spectrum: Spectrum, name: str, dash: str) -> go.Scatter:
 
 
 def _bulk(spectrum: Spectrum) -> go.Scatter:
-    """The Marchenko–Pastur density whose median is the spectrum's."""
+    """The fitted Marchenko–Pastur density."""
     row = spectrum.row
     line = {"color": BULK, "width": 2, "dash": "dash"}
     if math.isnan(row.bulk_high):
