@@ -12,5 +12,9 @@ _AXIS_TEXT = {"light": "#3a4650", "dark": "#c3ccd4"}  # at least 7:1 on the them
 
 def show(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
     """Draws ``figure``; ``alt`` says in words what it shows."""
-    figure.update_layout(font_color=_AXIS_TEXT[st.context.theme.type or "light"], xaxis_automargin=True)
+    color = _AXIS_TEXT[st.context.theme.type or "light"]
+    # Said of every axis, since Streamlit's theme says it of every axis too, and would win.
+    text = {"tickfont": {"color": color}, "title": {"font": {"color": color}}}
+    axes = {name: text for name in figure.layout.to_plotly_json() if name.startswith(("xaxis", "yaxis"))}
+    figure.update_layout({"font": {"color": color}, **axes}, xaxis_automargin=True)
     st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **options)
