@@ -45,7 +45,7 @@ class HubCorpus(Corpus):
     def fingerprint(self, purpose: Purpose) -> str:
         """The local copy's content, or the data set with its commit; either with the version of how it is read."""
         if copy := self._local_copy(purpose):
-            next(read_documents(copy, self.parts[purpose].field, self._subject(copy)))
+            next(read_documents(copy, self.parts[purpose].field, self._subject(f"local copy {copy}")))
             return f"local copy {digest(copy)}, reading {self.version}"
         part = self.parts[purpose]
         return f"{part.file.repo}@{self._commit(purpose)}, reading {self.version}"
@@ -58,12 +58,12 @@ class HubCorpus(Corpus):
             raise InputError(f"{self._subject()} has changed since the run was submitted; start it again.")
         part = self.parts[purpose]
         if file := self._local_copy(purpose):
-            subject = self._subject(file)
+            subject = self._subject(f"local copy {file}")
         else:
             commit = self._commit(purpose)
             with hub.told(part.file, self.name, self._instead(purpose)):
                 file = hub.fetched(part.file, commit)
-            subject = f"corpus = {self.name!r}, {part.file.path} of {part.file.repo},"
+            subject = self._subject(f"{part.file.path} of {part.file.repo}")
         return list(islice(read_documents(file, part.field, subject), part.file.lines))
 
     def pinned(self, fingerprint: str) -> Self:
@@ -90,8 +90,8 @@ class HubCorpus(Corpus):
             raise InputError(f"{self._subject()} has two local copies, {found[0]} and {found[1]}; remove one of them.")
         return found[0] if found else None
 
-    def _subject(self, copy: Path | None = None) -> str:
-        return f"corpus = {self.name!r}" + (f", local copy {copy}," if copy else "")
+    def _subject(self, place: str | None = None) -> str:
+        return f"corpus = {self.name!r}" + (f" ({place})" if place else "")
 
     def _instead(self, purpose: Purpose) -> str:
         """What helps where the hub does not."""
