@@ -68,10 +68,10 @@ def document_windows(
     """
     random = np.random.default_rng(seed)
     long: list[list[int]] = []
-    order = random.permutation(len(documents))
-    for first in range(0, len(order), _AT_ONCE):
-        some = [documents[number] for number in order[first : first + _AT_ONCE]]
-        long += [ids for ids in encode(some) if len(ids) > seqlen]
+    shuffled = (documents[number] for number in random.permutation(len(documents)))
+    candidates = [text for text in shuffled if len(text.encode()) > seqlen]  # a token has at least a byte
+    for first in range(0, len(candidates), _AT_ONCE):
+        long += [ids for ids in encode(candidates[first : first + _AT_ONCE]) if len(ids) > seqlen]
         if len(long) >= windows:
             break
     if not long:
