@@ -177,6 +177,19 @@ class Identity(BaseModel, frozen=True):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def pinned_texts(config: RunConfig, identity: Identity) -> RunConfig:
+    """The same config with its corpora fixed to what ``identity`` says they were."""
+    calibration, evaluation = config.calibration, config.evaluation
+    calibrated_on = calibration.corpus.pinned(identity.calibration_fingerprint)
+    evaluated_on = evaluation.corpus.pinned(identity.evaluation_fingerprint)
+    return config.model_copy(
+        update={
+            "calibration": calibration.model_copy(update={"corpus": calibrated_on}),
+            "evaluation": evaluation.model_copy(update={"corpus": evaluated_on}),
+        }
+    )
+
+
 def identify(config: RunConfig) -> Identity:
     """Resolves the model's revision and the corpora's fingerprints.
 
@@ -184,7 +197,7 @@ def identify(config: RunConfig) -> Identity:
     """
     return Identity(
         model_revision=config.model.revision_key(),
-        calibration_fingerprint=config.calibration.corpus.fingerprint(),
-        evaluation_fingerprint=config.evaluation.corpus.fingerprint(),
+        calibration_fingerprint=config.calibration.corpus.fingerprint("calibration"),
+        evaluation_fingerprint=config.evaluation.corpus.fingerprint("evaluation"),
         versions=tuple(part.version for part in (config.method, config.pattern, config.allocation, *config.stages)),
     )

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from core.allocation.base import Measured
 from core.checks import check
-from core.config import Evaluation, Identity, RunConfig
-from core.data.windows import calibration_windows, evaluation_windows, overlapping_windows, tokenize
+from core.config import Evaluation, Identity, RunConfig, pinned_texts
+from core.data.windows import overlapping_windows, windows_to_calibrate_on, windows_to_evaluate_on
 from core.engine import prune_model
 from core.evaluation.perplexity import window_losses
 from core.evaluation.result import Perplexity, perplexity
@@ -54,6 +54,7 @@ def execute(
     """
     started = time.perf_counter()
     source = config.model.pinned(identity.model_revision)
+    config = pinned_texts(config, identity)
     yield PhaseStarted(phase="Reading the text")
     check(config, source.profile())
     calibration = calibration_tokens(config, source)
@@ -80,8 +81,8 @@ def execute(
         target_sparsity=config.sparsity,
         **footprint(kept.modules, next(model.parameters()).element_size()),
         figures=summary(kept.modules, kept.groups),
-        evaluated_on=_described(config.evaluation.corpus.label, evaluation),
-        calibrated_on=_described(config.calibration.corpus.label, calibration),
+        evaluated_on=_described(config.evaluation.corpus.label("evaluation"), evaluation),
+        calibrated_on=_described(config.calibration.corpus.label("calibration"), calibration),
         prune_seconds=prune_seconds,
         seconds=time.perf_counter() - started,
         warnings=tuple(warnings),
@@ -162,15 +163,13 @@ def _weights(
 def calibration_tokens(config: RunConfig, source: ModelSource) -> Int[torch.Tensor, "n seqlen"]:
     """The calibration windows of ``config``. Raises InputError where the text is too short."""
     part = config.calibration
-    tokens = tokenize(part.corpus, "calibration", source.load_tokenizer())
-    return calibration_windows(tokens, part.windows, part.seqlen, part.seed)
+    return windows_to_calibrate_on(part.corpus, source.load_tokenizer(), part.windows, part.seqlen, part.seed)
 
 
 def evaluation_tokens(config: RunConfig, source: ModelSource) -> Int[torch.Tensor, "n seqlen"]:
     """The evaluation windows of ``config``. Raises InputError where the text is too short."""
     part = config.evaluation
-    tokens = tokenize(part.corpus, "evaluation", source.load_tokenizer())
-    return evaluation_windows(tokens, part.windows, part.seqlen)
+    return windows_to_evaluate_on(part.corpus, source.load_tokenizer(), part.windows, part.seqlen)
 
 
 def _overlap_warning(calibration: torch.Tensor, evaluation: torch.Tensor) -> list[str]:

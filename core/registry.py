@@ -22,6 +22,9 @@ T = TypeVar("T")
 ADVANCED: dict[str, Any] = {"advanced": True}
 """``Field(json_schema_extra=ADVANCED)`` marks a parameter that forms show only when asked for."""
 
+LONG_TEXT: dict[str, Any] = {"long_text": True}
+"""``Field(json_schema_extra=LONG_TEXT)`` marks a text too long for one line, and for an address."""
+
 
 def titled(titles: Mapping[str, str]) -> dict[str, Any]:
     """``Field(json_schema_extra=titled(…))`` says how forms call the choices of a parameter."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from core.config import pinned_texts
 from core.engine import prune_model
 from core.errors import InputError
 from core.events import Event
@@ -35,9 +36,10 @@ def reopening(run_id: str, store: Store, load: Loader = ModelSource.load) -> Gen
     loaded = load(source)
     modules, kept = store.modules(run_id), store.survivors(run_id)
     if kept is None and modules.updated.any():
-        if run.config.calibration.corpus.fingerprint() != run.identity.calibration_fingerprint:
+        config = pinned_texts(run.config, run.identity)
+        if config.calibration.corpus.fingerprint("calibration") != run.identity.calibration_fingerprint:
             raise InputError(f"run = {run_id!r} was calibrated on a text that has changed since; run its config again.")
-        calibration = calibration_tokens(run.config, source)
+        calibration = calibration_tokens(config, source)
         measured = yield from known_or_measured(run.config, run.identity, store, loaded.model, calibration)
         yield from prune_model(loaded.model, run.config, calibration, measured)
         return loaded

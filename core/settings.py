@@ -23,6 +23,9 @@ class Settings(BaseSettings):
         default_factory=lambda: user_cache_path("prunescope"),
         description="What can be made again: converted embedded model, cleaned text, token ids.",
     )
+    corpora: Path | None = Field(
+        None, description="Local copies of the hub's corpora, such as wikitext2/test.jsonl in this folder."
+    )
     database: str | None = Field(
         None, description="SQLAlchemy URL of the run database; unset: SQLite in the home folder."
     )

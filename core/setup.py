@@ -14,7 +14,7 @@ from core.store import Store
 def prepare(say: Callable[[str], None]) -> None:
     """Makes what is missing; a second call finds everything there, and imports nothing heavy."""
     source, corpus, store = Embedded(), EmbeddedCorpus(), Store.open()
-    done = f"set-up {source.revision_key()}, {corpus.fingerprint()}, {settings().cache}"[:200]
+    done = f"set-up {source.revision_key()}, {corpus.fingerprint('evaluation')}, {settings().cache}"[:200]
     if store.fact(done) and converted(source.revision_key()).is_dir():
         say("The embedded model and corpus are ready.")
         return

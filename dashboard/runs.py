@@ -88,7 +88,7 @@ def _actions(run: Run) -> None:
         if st.button("Repeat", icon=":material/replay:", disabled=run.attempt.active):
             _repeat(run)
         if st.button("Change …", icon=":material/tune:", help="Opens the Prune page's form with this run's config."):
-            st.switch_page(shell.PRUNE, query_params=plan.address(run.config))
+            plan.open_form(run.config)
         with st.popover("Rename …", icon=":material/edit:"):
             name = st.text_input("Name", run.name, key=f"name_{run.id}", max_chars=80).strip()
             if st.button("Rename", disabled=not name or name == run.name):

@@ -30,6 +30,13 @@ _COMPONENT_PARTS: dict[str, type[Component]] = {
 }
 _SECTIONS: dict[str, type[BaseModel]] = {"calibration": Calibration, "evaluation": Evaluation}
 _PLAIN = (int, float, str, bool)
+_DEFAULTS = {
+    "method": "wanda",
+    "pattern": "unstructured",
+    "allocation": "uniform",
+    "calibration_corpus": "embedded",
+    "evaluation_corpus": "embedded",
+}
 
 
 class RunCommand(click.Command):
@@ -105,13 +112,26 @@ def _run_options() -> list[Option]:
             click.option(
                 f"--{section}-corpus",
                 metavar="CORPUS",
-                help=f"{', '.join(Corpus.registry)}, or the path of a text file.",
+                help=f"One of: {', '.join(_corpora_by_name())}; or the path of a text, JSON lines or parquet file.",
             )
         )
+        for name, info in _corpus_fields().items():
+            options.append(_option(f"{section}-corpus-{name}".replace("_", "-"), info))
         for name, info in model.model_fields.items():
             if name != "corpus":
                 options.append(_option(f"{section}-{name}".replace("_", "-"), info))
     return options
+
+
+def _corpora_by_name() -> list[str]:
+    """Those that need no path."""
+    return [cls.name for cls in Corpus.registry.classes() if "path" not in cls.model_fields]
+
+
+def _corpus_fields() -> dict[str, FieldInfo]:
+    """The corpora's fields by name; a path is given in the corpus's place."""
+    fields = (field for cls in Corpus.registry.classes() for field in cls.model_fields.items())
+    return {name: info for name, info in fields if name != "path"}
 
 
 def _option(flag: str, info: FieldInfo) -> Option:
@@ -151,10 +171,11 @@ def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {key: values.pop(key) for key in ("sparsity",) if key in values}
     for section, model in _SECTIONS.items():
         prefix = f"{section}_"
+        corpus = _component(f"{prefix}corpus", Corpus, values).get(f"{prefix}corpus")
         chosen = {name: values.pop(prefix + name) for name in model.model_fields if prefix + name in values}
+        if corpus is not None:
+            chosen["corpus"] = corpus
         if chosen:
-            if "corpus" in chosen:
-                chosen["corpus"] = _corpus(chosen["corpus"])
             result[section] = chosen
     if stages := _stages(values):
         result["stages"] = stages
@@ -163,10 +184,6 @@ def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
     result["model"] = values.pop("model", "embedded")
     result["model_options"] = values
     return result
-
-
-def _corpus(text: str) -> Any:
-    return text if text in Corpus.registry else {"corpus": "text", "path": text}
 
 
 def _stages(values: dict[str, Any]) -> list[Stage]:
@@ -190,10 +207,9 @@ def _component(part: str, base: type[Component], values: dict[str, Any]) -> dict
     name = values.pop(part, None)
     if name is None and not parameters:
         return {}
-    default = {"method": "wanda", "pattern": "unstructured", "allocation": "uniform"}[part]
-    component = base.parse(name or default)
+    component = base.parse(name or _DEFAULTS[part])
     unknown = parameters.keys() - type(component).model_fields.keys()
     if unknown:
         option = f"--{prefix}{sorted(unknown)[0]}".replace("_", "-")
-        raise InputError(f"{option} is not an option of the {part} {component.name!r}; leave it out.")
+        raise InputError(f"{option} is not an option of the {part.replace('_', ' ')} {component.name!r}; leave it out.")
     return {part: type(component).model_validate(component.model_dump() | parameters)}

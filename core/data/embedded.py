@@ -33,12 +33,11 @@ class EmbeddedCorpus(Corpus):
     name: ClassVar[str] = "embedded"
     title: ClassVar[str] = "Embedded: English Wikipedia"
 
-    @property
-    def label(self) -> str:
+    def label(self, purpose: Purpose) -> str:
         return "Wikipedia (embedded)"
 
-    def fingerprint(self) -> str:
-        return f"gensim {_package().version}, cleaning {CLEANING}"
+    def fingerprint(self, purpose: Purpose) -> str:
+        return _version()
 
     def text(self, purpose: Purpose) -> str:
         return "\n\n".join(articles("train" if purpose == "calibration" else "test"))
@@ -60,9 +59,13 @@ def _package() -> Any:  # another installed library may put its own class in the
         ) from None
 
 
+def _version() -> str:
+    return f"gensim {_package().version}, cleaning {CLEANING}"
+
+
 def _cleaned_file() -> Path:
     """The cleaned articles as a JSON list; made on first use (some seconds)."""
-    key = hashlib.sha256(EmbeddedCorpus().fingerprint().encode()).hexdigest()[:16]
+    key = hashlib.sha256(_version().encode()).hexdigest()[:16]
     file = settings().cache / "corpora" / f"wikipedia-{key}.json"
     if file.is_file():
         return file

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from core.data.corpus import Purpose
+from core.data.files import FileCorpus, Stamp, stamp
+from core.errors import InputError
 
-from core.data.corpus import Corpus, Purpose
-from core.errors import InputError, NotFound
 
-
-class TextFile(Corpus):
+class TextFile(FileCorpus):
     """A UTF-8 text file, all of it for either purpose."""
 
     name: ClassVar[str] = "text"
     title: ClassVar[str] = "Local text file"
+    suffixes: ClassVar[tuple[str, ...]] = (".txt",)
+    wanted: ClassVar[str] = "text file"
 
-    path: str = Field(
-        "", title="Text file", description="Path of a UTF-8 text file on the machine that runs this program."
-    )
-
-    @property
-    def label(self) -> str:
-        return Path(self.path).name
-
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self._read().encode()).hexdigest()[:16]
+    def fingerprint(self, purpose: Purpose) -> str:
+        return _digest(self, stamp(self.file))
 
     def text(self, purpose: Purpose) -> str:
-        return self._read()
+        return _read(self.file)
 
-    def _read(self) -> str:
-        file = Path(self.path).expanduser()
-        if not self.path or not file.is_file():
-            raise NotFound(f"text = {self.path!r} is not a file; give the path of a text file.")
-        try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"text = {self.path!r} is not UTF-8 (byte {error.start} cannot be read); convert it to UTF-8."
-            ) from None
-        if not text.strip():
-            raise InputError(f"text = {self.path!r} is empty; give a file with text.")
-        return text
+
+@lru_cache(maxsize=64)
+def _digest(corpus: TextFile, stamp: Stamp) -> str:
+    return hashlib.sha256(_read(corpus.file).encode()).hexdigest()[:16]
+
+
+def _read(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"text = {str(file)!r} is not UTF-8 (byte {error.start} cannot be read); convert it to UTF-8."
+        ) from None
+    if not text.strip():
+        raise InputError(f"text = {str(file)!r} is empty; give a file with text.")
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -20,6 +20,33 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _OVERLAP_TOKENS = 32
+_AT_ONCE = 64
+"""Documents tokenized at once."""
+
+
+def windows_to_calibrate_on(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, windows: int, seqlen: int, seed: int
+) -> Int[torch.Tensor, "windows seqlen"]:
+    """The windows of ``corpus`` to calibrate on. Raises InputError where its text, or every document, is too short."""
+    if not corpus.within_documents:
+        return calibration_windows(tokenize(corpus, "calibration", tokenizer), windows, seqlen, seed)
+
+    def draw() -> np.ndarray:
+        documents = corpus.documents("calibration")
+        return document_windows(documents, lambda texts: _ids(tokenizer, texts), windows, seqlen, seed).numpy()
+
+    key = f"{_key(corpus, 'calibration', tokenizer)}|{windows} x {seqlen}, seed {seed}"
+    return torch.from_numpy(_kept(key, draw))
+
+
+def windows_to_evaluate_on(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, windows: int | None, seqlen: int
+) -> Int[torch.Tensor, "windows seqlen"]:
+    """The windows of ``corpus`` to evaluate on. Raises InputError where its text is too short."""
+    tokens = tokenize(corpus, "evaluation", tokenizer)
+    if corpus.most_windows is not None:
+        tokens = tokens[: corpus.most_windows * seqlen]
+    return evaluation_windows(tokens, windows, seqlen)
 
 
 def calibration_windows(
@@ -29,6 +56,32 @@ def calibration_windows(
     _require_length(tokens, seqlen, "calibration")
     starts = np.random.default_rng(seed).integers(0, len(tokens) - seqlen + 1, size=windows)
     return torch.from_numpy(np.stack([tokens[start : start + seqlen] for start in starts]).astype(np.int64))
+
+
+def document_windows(
+    documents: Sequence[str], encode: Callable[[Sequence[str]], list[list[int]]], windows: int, seqlen: int, seed: int
+) -> Int[torch.Tensor, "windows seqlen"]:
+    """``windows`` windows, each at a random place of a random document of more than ``seqlen`` tokens.
+
+    ``encode``: token ids of texts. Documents are drawn without repetition until none is left, then in the same order again.
+    Raises InputError where all are too short.
+    """
+    random = np.random.default_rng(seed)
+    long: list[list[int]] = []
+    shuffled = (documents[number] for number in random.permutation(len(documents)))
+    candidates = [text for text in shuffled if len(text.encode()) > seqlen]  # a token has at least a byte
+    for first in range(0, len(candidates), _AT_ONCE):
+        long += [ids for ids in encode(candidates[first : first + _AT_ONCE]) if len(ids) > seqlen]
+        if len(long) >= windows:
+            break
+    if not long:
+        raise InputError(
+            f"calibration.seqlen = {seqlen} is too long: none of the {len(documents):,} documents looked at has more tokens; "
+            "choose shorter windows or another corpus."
+        )
+    chosen = [long[number % len(long)] for number in range(windows)]
+    starts = [int(random.integers(0, len(ids) - seqlen + 1)) for ids in chosen]
+    return torch.tensor([ids[start : start + seqlen] for ids, start in zip(chosen, starts, strict=True)])
 
 
 def evaluation_windows(
@@ -57,24 +110,33 @@ def _runs(window: torch.Tensor, length: int) -> set[bytes]:
 
 def tokenize(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBase) -> Int[np.ndarray, " n"]:
     """The corpus's token ids, without special tokens, int32; kept on disk per text and tokenizer."""
-    file = _token_file(corpus, purpose, tokenizer)
+    key = _key(corpus, purpose, tokenizer)
+    return _kept(key, lambda: np.asarray(_ids(tokenizer, [corpus.text(purpose)])[0], dtype=np.int32))
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def _kept(key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What ``make`` returns; made once for each ``key``, then read from disk."""
+    file = settings().cache / "tokens" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     if file.is_file():
         return np.load(file)  # type: ignore[no-any-return]
-    ids = tokenizer(corpus.text(purpose), add_special_tokens=False, verbose=False)["input_ids"]
-    tokens = np.asarray(ids, dtype=np.int32)
+    made = make()
     unfinished = file.with_name(f"{uuid4().hex}.npy")
     with writing(file, "PRUNESCOPE_CACHE"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(unfinished, tokens)
+        np.save(unfinished, made)
         unfinished.replace(file)
-    return tokens
+    return made
 
 
-def _token_file(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBase) -> Path:
+def _key(corpus: Corpus, purpose: Purpose, tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    key = f"{corpus.canonical()}|{corpus.fingerprint()}|{purpose}|{vocabulary}"
-    return settings().cache / "tokens" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+    return f"{corpus.canonical()}|{corpus.fingerprint(purpose)}|{purpose}|{vocabulary}"
 
 
 def _require_length(tokens: np.ndarray, seqlen: int, purpose: Purpose) -> None:

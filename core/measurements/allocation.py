@@ -6,7 +6,8 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, ClassVar
 
 from core.allocation import Uniform
-from core.config import Calibration, Evaluation, Identity, RunConfig, identify
+from core.config import Calibration, Evaluation, Identity, RunConfig, identify, pinned_texts
+from core.data import PastedText
 from core.errors import InputError
 from core.events import Event, PhaseStarted
 from core.measurements.base import Measurement
@@ -14,6 +15,9 @@ from core.measurements.base import Measurement
 if TYPE_CHECKING:
     from core.measurements.base import Loader
     from core.store import Store
+
+
+_UNREAD = PastedText(content="Nothing is evaluated.")
 
 
 class AllocationBasis(Measurement):
@@ -42,7 +46,7 @@ class AllocationBasis(Measurement):
             model=config.model,
             allocation=type(allocation)(**measured_by) if allocation.measures else Uniform(),
             calibration=text,
-            evaluation=Evaluation(corpus=text.corpus, seqlen=text.seqlen, windows=1),
+            evaluation=Evaluation(corpus=_UNREAD, seqlen=text.seqlen, windows=1),
             **(tried if allocation.tries else {}),
         )
 
@@ -64,7 +68,7 @@ class AllocationBasis(Measurement):
                 f"model = {self.config.model.label!r} or the calibration text has changed since; start again."
             )
         yield PhaseStarted(phase="Reading the text")
-        calibration = calibration_tokens(self.config, source)
+        calibration = calibration_tokens(pinned_texts(self.config, self.identity), source)
         yield PhaseStarted(phase="Loading the model")
         loaded = load(source)
         yield from known_or_measured(self.config, self.identity, store, loaded.model, calibration)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from core.errors import InputError, NotFound
+from core.hub import one_sentence
 from core.models.weights import weights_file
 
 _TEXTS = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]  # config and tokenizer, in all their forms
@@ -60,50 +59,5 @@ def _names(model_id: str, commit: str) -> list[str]:
         return [file.name for file in texts_folder(model_id, commit).iterdir()]
 
 
-@contextmanager
-def _one_sentence(model_id: str, revision: str) -> Iterator[None]:
-    from httpx2 import HTTPError  # what huggingface_hub itself raises from
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-        RevisionResolutionError,
-    )
-
-    try:
-        yield
-    except HFValidationError:
-        raise InputError(f"model = {model_id!r} is not a hub id; write it as owner/name.") from None
-    except GatedRepoError:
-        raise InputError(
-            f"model = {model_id!r} is gated: accept its terms on the hub, then set HF_TOKEN to a token of that account."
-        ) from None
-    except RevisionNotFoundError:
-        raise NotFound(
-            f"revision = {revision!r} does not exist for model {model_id!r}; use a branch, tag or commit."
-        ) from None
-    except RepositoryNotFoundError:
-        raise NotFound(
-            f"model = {model_id!r} was not found on the hub; check the id, and if the model is private or gated set HF_TOKEN."
-        ) from None
-    except (HTTPError, HfHubHTTPError, RevisionResolutionError, LocalEntryNotFoundError) as error:
-        if status := _status(error):
-            raise InputError(
-                f"model = {model_id!r}: the hub answered {status}; check HF_TOKEN, or try again later."
-            ) from None
-        raise InputError(
-            f"model = {model_id!r} cannot be reached: the hub does not answer and the model is not in the local cache; "
-            "check the connection, or use a local folder or the embedded model."
-        ) from None
-
-
-def _status(error: BaseException | None) -> int | None:
-    """The status code the hub answered with, here or further down the chain of causes."""
-    while error is not None:
-        if (response := getattr(error, "response", None)) is not None:
-            return int(response.status_code)
-        error = error.__cause__
-    return None
+def _one_sentence(model_id: str, revision: str) -> AbstractContextManager[None]:
+    return one_sentence("model", model_id, revision, instead="use a local folder or the embedded model")

@@ -10,7 +10,7 @@ import streamlit as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from core.registry import ADVANCED, Component
+from core.registry import ADVANCED, LONG_TEXT, Component
 
 
 def fields(model: type[BaseModel], prefix: str, skip: Collection[str] = ()) -> dict[str, Any]:
@@ -107,6 +107,10 @@ def _widget(info: FieldInfo, key: str, name: str) -> Any:
         )
     if get_origin(info.annotation) is dict:
         return st.text_area(label, "", placeholder='{"0": 0.4, "1": 0.6}', **shared).strip()
+    if info.json_schema_extra == LONG_TEXT:
+        unbound = shared | {"bind": None, "persist_state": "session"}  # an address has no room for it
+        st.session_state.setdefault(key, info.default)
+        return st.text_area(label, height=200, **unbound)
     if int in kinds or float in kinds:
         return _number(info, label, int if int in kinds else float, shared)
     return st.text_input(label, info.default or "", **shared).strip()
@@ -124,12 +128,22 @@ def address(component: Component, key: str) -> dict[str, Any]:
     return {key: component.title, **fields_address(component, f"{key}_{component.name}")}
 
 
+def long_texts(component: Component, key: str) -> dict[str, str]:
+    """What the session has to hold, beside the address, for which ``component(…, key, …)`` comes up with this component."""
+    fields = type(component).model_fields.items()
+    return {
+        f"{key}_{component.name}_{name}": getattr(component, name)
+        for name, info in fields
+        if info.json_schema_extra == LONG_TEXT
+    }
+
+
 def fields_address(model: BaseModel, prefix: str, skip: Collection[str] = ()) -> dict[str, Any]:
     """The query parameters for which ``fields(…, prefix)`` comes up with these values; defaults need none."""
     found = {}
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
-        if name in skip or value == info.get_default(call_default_factory=True):
+        if name in skip or info.json_schema_extra == LONG_TEXT or value == info.get_default(call_default_factory=True):
             continue
         plain = json.dumps(value) if isinstance(value, dict | bool) else str(0 if value is None else value)
         plain = _titles(info).get(plain, plain)  # the address of a choice holds its title

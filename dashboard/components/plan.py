@@ -19,7 +19,7 @@ from core.patterns import Pattern
 from core.profile import ModelProfile
 from core.stages import Stage
 from core.store import Run
-from dashboard.components import cache, forms, state, text
+from dashboard.components import cache, forms, shell, state, text
 
 _NM_HELP = (
     "N:M means that N of every M consecutive weights of a row SURVIVE: 1:4 is 75 % sparse, 3:4 is 25 %. "
@@ -66,6 +66,13 @@ def address(config: RunConfig) -> dict[str, Any]:
     for key, section in (("calibration", config.calibration), ("evaluation", config.evaluation)):
         query |= forms.address(section.corpus, f"{key}_corpus") | forms.fields_address(section, key, skip={"corpus"})
     return query
+
+
+def open_form(config: RunConfig) -> None:
+    """Goes to the Prune page, whose form then shows this config."""
+    for key, section in (("calibration", config.calibration), ("evaluation", config.evaluation)):
+        st.session_state.update(forms.long_texts(section.corpus, f"{key}_corpus"))
+    st.switch_page(shell.PRUNE, query_params=address(config))
 
 
 def _sparsity(pattern: dict[str, Any]) -> float | None:

@@ -17,7 +17,7 @@ from core.measurements.allocation import AllocationBasis
 from core.measurements.spectra import Spectra
 from core.patterns import MixedNM, Unstructured
 from core.profile import ModelProfile, ModuleInfo
-from dashboard.components import cache, forms, measuring, plan, plot, shell
+from dashboard.components import cache, forms, measuring, plan, plot
 from dashboard.components.charts.allocation import BlockSparsity, allocation_lines
 
 
@@ -151,7 +151,7 @@ def _use(found: dict[str, dict[str, float]], configs: dict[str, RunConfig], prof
     sparsities, config = found[name], configs[name]
     with st.container(horizontal=True):
         if st.button("Use in Prune", type="primary", icon=":material/content_cut:"):
-            st.switch_page(shell.PRUNE, query_params=plan.address(config))
+            plan.open_form(config)
         with st.popover("Edit by hand …", icon=":material/edit:"):
             _edit(sparsities, config, profile)
         st.download_button(
@@ -197,4 +197,4 @@ def _edit(sparsities: dict[str, float], config: RunConfig, profile: ModelProfile
         except (InputError, ValidationError) as error:
             st.error(explain(error), icon=":material/error:")
             return
-        st.switch_page(shell.PRUNE, query_params=plan.address(config.model_copy(update={"allocation": by_hand})))
+        plan.open_form(config.model_copy(update={"allocation": by_hand}))

@@ -130,9 +130,9 @@ def test_a_text_file_that_cannot_be_used_says_why(tmp_path, content, sentence):
     if content is not None:
         path.write_bytes(content)
     corpus = TextFile(path=str(path))
-    for read in (corpus.fingerprint, lambda: corpus.text("evaluation")):
+    for read in (corpus.fingerprint, corpus.text):
         with pytest.raises(InputError) as caught:
-            read()
+            read("evaluation")
         assert str(caught.value) == f"text = {str(path)!r} {sentence}"
         assert isinstance(caught.value, NotFound) == (content is None)
 
@@ -148,10 +148,10 @@ def test_a_text_file_is_all_of_it_for_either_purpose(tmp_path):
     path.write_text("Où est le chat ?\nIci.\n", encoding="utf-8")
     corpus = TextFile(path=str(path))
     assert corpus.text("calibration") == corpus.text("evaluation") == "Où est le chat ?\nIci.\n"
-    assert corpus.label == "text.txt"
-    before = corpus.fingerprint()
+    assert corpus.label("calibration") == "text.txt"
+    before = corpus.fingerprint("calibration")
     path.write_text("Où est le chien ?\nIci.\n", encoding="utf-8")
-    assert corpus.fingerprint() != before
+    assert corpus.fingerprint("calibration") != before
 
 
 class TestTokens:
@@ -240,7 +240,7 @@ def test_the_embedded_corpus_is_whole_sentences():
 
 
 def test_the_fingerprint_names_package_and_cleaning():
-    assert re.fullmatch(r"gensim [\d.]+, cleaning \d+", EmbeddedCorpus().fingerprint())
+    assert re.fullmatch(r"gensim [\d.]+, cleaning \d+", EmbeddedCorpus().fingerprint("evaluation"))
 
 
 WIKITEXT = """{{Infobox|name={{nested|x}}}}
@@ -306,4 +306,4 @@ def test_only_articles_are_taken_from_the_dump_and_cleaned_once(tmp_path, monkey
 def test_every_corpus_has_a_title_and_a_label(name):
     corpus = Corpus.registry[name]()
     assert corpus.title
-    assert isinstance(corpus.label, str)
+    assert isinstance(corpus.label("evaluation"), str)

@@ -1,4 +1,7 @@
-"""A small Hugging Face hub on this machine: what the client asks of the real one, out of local folders."""
+"""A small Hugging Face hub on this machine: what the client asks of the real one, out of local folders.
+
+A data set's name begins with ``datasets/``, as in the addresses of its files.
+"""
 
 import hashlib
 import http.server
@@ -9,10 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote
+
+from tests.runs.peer import Peer
+
+NO_ONE = "http://127.0.0.1:9"  # the discard port: nobody listens
 
 _API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/?]+))?")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/?]+)")
-_FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_FILE = re.compile(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_PIECE = 1 << 16
 
 Refusal = tuple[int, dict[str, str]]
 GATED: Refusal = (403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this model is restricted."})
@@ -28,10 +39,11 @@ NO_FILE: Refusal = (404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "E
 
 @dataclass
 class Repo:
-    """Commits by hash, the one that main points to, and what is refused: the look-up, or only the files."""
+    """Commits by hash, the one that main (or another branch) points to, and what is refused: the look-up, or only the files."""
 
     commits: dict[str, Path] = field(default_factory=dict)
     main: str = ""
+    branch: str = "main"
     refuse: Refusal | None = None
     refuse_files: Refusal | None = None
 
@@ -41,19 +53,24 @@ class Repo:
         return self.main
 
     def commit(self, revision: str) -> str | None:
-        return self.main if revision == "main" else revision if revision in self.commits else None
+        return self.main if revision == self.branch else revision if revision in self.commits else None
 
 
 @dataclass
 class Hub:
-    """The server's address, its repositories by id, and every request that came (method and path)."""
+    """The server's address, its repositories by id, every request that came (method and path), and the bytes of files sent.
+
+    ``cut``: ends of files' names whose second half is not sent.
+    """
 
     address: str
     repos: dict[str, Repo] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    sent: dict[str, int] = field(default_factory=dict)
+    cut: tuple[str, ...] = ()
 
-    def add(self, name: str, folder: Path, **refusals: Refusal) -> Repo:
-        self.repos[name] = Repo(**refusals)  # type: ignore[arg-type]
+    def add(self, name: str, folder: Path, branch: str = "main", **refusals: Refusal) -> Repo:
+        self.repos[name] = Repo(branch=branch, **refusals)  # type: ignore[arg-type]
         self.repos[name].push(folder)
         return self.repos[name]
 
@@ -80,7 +97,7 @@ def serve() -> Iterator[Hub]:
             elif match := _TREE.fullmatch(path):
                 self._tree(match[1], match[2])
             elif match := _FILE.fullmatch(path):
-                self._file(match[1], match[2], match[3])
+                self._file(match[1], unquote(match[2]), match[3])
             else:
                 self._refuse(NO_FILE)
 
@@ -128,8 +145,18 @@ def serve() -> Iterator[Hub]:
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
+            if self.command == "HEAD":
+                return
+            whole = not hub.cut or not self.path.endswith(hub.cut)
+            content = content if whole else content[: len(content) // 2]
+            hub.sent[self.path] = 0
+            for start in range(0, len(content), _PIECE):
+                try:
+                    self.wfile.write(content[start : start + _PIECE])
+                except ConnectionError:  # who asked has enough
+                    break
+                hub.sent[self.path] += _PIECE
+            self.close_connection = self.close_connection or not whole
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -143,3 +170,27 @@ def serve() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Machine:
+    """A process that takes a hub's address from its environment."""
+
+    def __init__(self, tmp: Path, cache: Path, hub: str, **variables: str) -> None:
+        self._peer = Peer(tmp / "home", **(environment(tmp, cache, hub) | variables))
+        self.close, self.ask = self._peer.close, self._peer.ask
+
+    def core(self, *arguments: Any) -> SimpleNamespace:
+        return SimpleNamespace(**self._peer.ask("cli", *map(str, arguments)))
+
+
+def environment(tmp: Path, cache: Path, hub: str) -> dict[str, str]:
+    """What makes a process ask this hub, and keep what it downloads in ``tmp``."""
+    return {
+        "PRUNESCOPE_CACHE": str(cache),
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp / "hf"),
+        "NO_PROXY": "127.0.0.1",
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": "",
+        "DISABLE_SAFETENSORS_CONVERSION": "",
+    }

@@ -106,6 +106,36 @@ def cli(*arguments: str) -> dict[str, Any]:
     }
 
 
+def set_variable(name: str, value: str | None) -> None:
+    """Changes this process's environment."""
+    os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+
+
+def forget_commits() -> None:
+    """Makes this process look the hub's commits up again, as a new one would."""
+    from core.data import hub
+
+    hub._commit_of.cache_clear()
+
+
+def read_corpus(name: str, purpose: str) -> dict[str, Any]:
+    """A corpus as a run reads it, or why it cannot; and the seconds either took."""
+    from core.data import Corpus
+    from core.errors import InputError
+
+    started, answer = time.perf_counter(), {}
+    try:
+        corpus = Corpus.coerce(name)
+        answer["fingerprint"] = corpus.fingerprint(purpose)
+        answer["label"] = corpus.label(purpose)
+        answer["documents"] = corpus.pinned(answer["fingerprint"]).documents(purpose)
+    except InputError as error:
+        answer["refused"] = str(error)
+    return answer | {"seconds": time.perf_counter() - started}
+
+
 def open_app(config: dict[str, Any]) -> list[int]:
     """Starts workers as the dashboard does and submits a run; the attempt's id and the workers' process ids."""
     from core.config import RunConfig

@@ -13,33 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from core.store import Store
 from tests.runs import hub_server
-from tests.runs.hub_server import Hub
+from tests.runs.hub_server import NO_ONE, Hub, Machine
 from tests.runs.material import run_options, sentence
-from tests.runs.peer import Peer
 
 Core = Callable[..., SimpleNamespace]
-NO_ONE = "http://127.0.0.1:9"  # the discard port: nobody listens
-
-
-class Machine:
-    """A process that takes a hub's address from its environment."""
-
-    def __init__(self, tmp: Path, cache: Path, hub: str, **variables: str) -> None:
-        self._peer = Peer(
-            tmp / "home",
-            PRUNESCOPE_CACHE=str(cache),
-            HF_ENDPOINT=hub,
-            HF_HOME=str(tmp / "hf"),
-            NO_PROXY="127.0.0.1",
-            HF_HUB_OFFLINE="0",
-            HF_TOKEN="",
-            DISABLE_SAFETENSORS_CONVERSION="",
-            **variables,
-        )
-        self.close = self._peer.close
-
-    def core(self, *arguments: Any) -> SimpleNamespace:
-        return SimpleNamespace(**self._peer.ask("cli", *map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
