@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -44,6 +45,27 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
     )
     seqlen: int = Field(256, ge=8, le=131072, title="Window length", description="Tokens in each evaluation window.")
     batch_size: int = Field(4, ge=1, le=1024, title="Batch size", description="Windows run at once.")
+    also: tuple[AnyCorpus, ...] = Field(
+        (),
+        title="Further corpora",
+        description="Measured besides, with as many windows of the same length.",
+        exclude_if=operator.not_,  # runs from before there was this field keep their ids
+    )
+
+    @property
+    def each(self) -> tuple[Evaluation, ...]:
+        """The same on one corpus at a time."""
+        return tuple(self.model_copy(update={"corpus": corpus, "also": ()}) for corpus in (self.corpus, *self.also))
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        corpora = [corpus.canonical() for corpus in (self.corpus, *self.also)]
+        for number, corpus in enumerate(self.also, start=1):
+            if corpora.index(corpora[number]) < number:
+                raise InputError(
+                    f"evaluation.also names {corpus.described} again; a corpus is measured once, so leave it out."
+                )
+        return self
 
     @field_validator("windows", mode="before")
     @classmethod
@@ -171,6 +193,13 @@ class Identity(BaseModel, frozen=True):
     evaluation_fingerprint: str
     versions: tuple[int, ...] = ()
     """Of method, pattern, allocation and stages."""
+    also_fingerprints: tuple[str, ...] = Field((), exclude_if=operator.not_)
+    """Of the further evaluation corpora."""
+
+    @property
+    def evaluation_fingerprints(self) -> tuple[str, ...]:
+        """Of every evaluation corpus, in the order of ``Evaluation.each``."""
+        return (self.evaluation_fingerprint, *self.also_fingerprints)
 
     def run_id(self, config: RunConfig) -> str:
         text = config.canonical() + self.model_dump_json()
@@ -187,4 +216,5 @@ def identify(config: RunConfig) -> Identity:
         calibration_fingerprint=config.calibration.corpus.fingerprint(),
         evaluation_fingerprint=config.evaluation.corpus.fingerprint(),
         versions=tuple(part.version for part in (config.method, config.pattern, config.allocation, *config.stages)),
+        also_fingerprints=tuple(corpus.fingerprint() for corpus in config.evaluation.also),
     )

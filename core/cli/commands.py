@@ -264,7 +264,7 @@ def export_command(run_id: str, folder: Path, overwrite: bool) -> None:
 def accelerate_command(run_id: str) -> None:
     """Measure a 2:4 run's forward with PyTorch's semi-structured weights (CUDA only)."""
     from core.acceleration import measure, why_not
-    from core.execution import evaluation_tokens
+    from core.evaluating import evaluation_tokens
     from core.reopening import reopen
     from core.store import Store
 
@@ -273,7 +273,8 @@ def accelerate_command(run_id: str) -> None:
     if run.result and (reason := why_not(run.result.environment["device"])):
         raise InputError(reason)
     loaded = reopen(run_id, store)
-    done = measure(loaded.model, evaluation_tokens(run.config, run.config.model)[: run.config.evaluation.batch_size])
+    windows = evaluation_tokens(run.config.evaluation, run.config.model)
+    done = measure(loaded.model, windows[: run.config.evaluation.batch_size])
     click.echo(
         f"{len(done.modules)} modules accelerated: {1000 * done.dense_seconds:.1f} ms a forward before, "
         f"{1000 * done.accelerated_seconds:.1f} ms after ({done.dense_seconds / done.accelerated_seconds:.2f} times as fast)."

@@ -39,7 +39,7 @@ def test_equals_a_plain_loop_in_float64(tiny_model, tokens, family, batch_size):
 
 def test_losses_are_computed_in_float32_from_bfloat16(tiny_model, tokens):
     model = tiny_model("llama").to(torch.bfloat16)
-    losses = [loss for batch in window_losses(model, tokens, 1) for loss in batch]
+    losses = [loss for batch in token_losses(model, tokens, 1) for loss in window_losses(batch)]
     np.testing.assert_allclose(losses, naive_losses(model, tokens), rtol=1e-5)
 
 
