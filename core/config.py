@@ -211,10 +211,16 @@ def identify(config: RunConfig) -> Identity:
 
     Raises InputError (one sentence) where the model or a text cannot be found or reached.
     """
+    evaluated, *also = fingerprints(config.evaluation)
     return Identity(
         model_revision=config.model.revision_key(),
         calibration_fingerprint=config.calibration.corpus.fingerprint(),
-        evaluation_fingerprint=config.evaluation.corpus.fingerprint(),
+        evaluation_fingerprint=evaluated,
         versions=tuple(part.version for part in (config.method, config.pattern, config.allocation, *config.stages)),
-        also_fingerprints=tuple(corpus.fingerprint() for corpus in config.evaluation.also),
+        also_fingerprints=tuple(also),
     )
+
+
+def fingerprints(evaluation: Evaluation) -> tuple[str, ...]:
+    """Of every corpus, in order. Raises InputError where a text cannot be found or reached."""
+    return tuple(part.corpus.fingerprint() for part in evaluation.each)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from core.evaluation import LOGITS_AT_ONCE
 from core.models.replay import StreamEnd, run_blocks
-from core.models.structure import decoder_blocks, text_config
+from core.models.structure import decoder_blocks, slices_logits, text_config
 
 
 @torch.no_grad()
@@ -22,7 +22,7 @@ def token_losses(
 
     The blocks run once over a batch, as in the model's own forward; the model then makes logits of a few positions at a time
     (``LOGITS_AT_ONCE``), so that memory does not grow with windows times vocabulary. Families whose forward cannot make
-    some of the logits only (``StreamEnd.sliceable``) make all of a batch's at once.
+    some of the logits only (``slices_logits``) make all of a batch's at once.
     """
     blocks = decoder_blocks(model)
     for batch in windows.split(batch_size):
@@ -32,7 +32,8 @@ def token_losses(
 def losses_at(end: StreamEnd) -> Float[torch.Tensor, "batch predictions"]:
     """The losses of the predictions that the model makes at the end of its blocks."""
     batch, seqlen = end.tokens.shape
-    at_once = LOGITS_AT_ONCE // (batch * text_config(end.model.config).vocab_size) if end.sliceable else seqlen
+    vocabulary = text_config(end.model.config).vocab_size
+    at_once = LOGITS_AT_ONCE // (batch * vocabulary) if slices_logits(end.model) else seqlen
     # The last token predicts what nobody knows.
     chosen = torch.arange(seqlen - 1).split(max(1, at_once))
     return torch.cat([_losses(end, positions) for positions in chosen], dim=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from core.errors import InputError
-from core.models.structure import Block
+from core.models.structure import Block, slices_logits
 
 
 class _LastBlockReached(Exception):
@@ -70,27 +69,21 @@ class StreamEnd:
     tokens: Int[torch.Tensor, "batch seqlen"]
     output: Any
 
-    @property
-    def sliceable(self) -> bool:
-        """Whether the model can make the logits of some positions only."""
-        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
-
     def logits(self, positions: Int[torch.Tensor, " kept"]) -> Float[torch.Tensor, "batch kept vocabulary"]:
         """The model's own logits at these positions (on the CPU), with all that it does to them: caps, scales, tied heads.
 
         The model runs with every block handing on ``output``: embedding, final norm and head are all that computes, and the
-        head only at ``positions``, unless it is not ``sliceable``.
+        head only at ``positions``, where the model ``slices_logits``.
         """
 
         def passing(*args: Any, **kwargs: Any) -> Any:
             return self.output
 
+        some = slices_logits(self.model)
+        kept: dict[str, Any] = {"logits_to_keep": positions} if some else {}
         with _replaced_forwards(self.blocks, passing):
-            if not self.sliceable:
-                return self.model(input_ids=self.tokens, use_cache=False).logits[:, positions]  # type: ignore[no-any-return]
-            return self.model(  # type: ignore[no-any-return]
-                input_ids=self.tokens, use_cache=False, logits_to_keep=positions
-            ).logits
+            logits: torch.Tensor = self.model(input_ids=self.tokens, use_cache=False, **kept).logits
+        return logits if some else logits[:, positions]
 
 
 def run_blocks(model: PreTrainedModel, blocks: list[Block], tokens: Int[torch.Tensor, "batch seqlen"]) -> StreamEnd:
