@@ -39,6 +39,10 @@ def model_card(run: Run, factored: bool, folded: dict[str, list[str]], permuted:
             ("", "dense", "pruned"),
             [
                 ("perplexity", f"{dense.value:.3f}", f"{pruned.value:.3f}"),
+                *(
+                    (f"perplexity on {text.evaluated_on}", f"{text.dense.value:.3f}", f"{text.pruned.value:.3f}")
+                    for text in result.also
+                ),
                 ("weights of prunable modules", f"{result.parameters:,}", f"{_left(run):,}"),
                 ("bytes, with a bitmask", f"{result.dense_bytes:,}", f"{result.bitmask_bytes:,}"),
             ],

@@ -14,10 +14,7 @@ def check(config: RunConfig, profile: ModelProfile) -> None:
     for module in profile.modules:
         config.pattern.check(module.name, module.shape)
     for part, seqlen in (("calibration", config.calibration.seqlen), ("evaluation", config.evaluation.seqlen)):
-        if profile.max_seqlen is not None and seqlen > profile.max_seqlen:
-            raise InputError(
-                f"{part}.seqlen = {seqlen} is beyond the model's maximum of {profile.max_seqlen} tokens; choose shorter windows."
-            )
+        check_seqlen(part, seqlen, profile)
     if config.pattern.mixes:
         allocate(Uniform(), config.pattern, profile, config.sparsity)  # what one allocation can reach, all can
     if config.allocation.measures is None:
@@ -32,3 +29,11 @@ def check(config: RunConfig, profile: ModelProfile) -> None:
                 )
             for module in chosen:
                 stage.check_module(module.name, module.shape)
+
+
+def check_seqlen(part: str, seqlen: int, profile: ModelProfile) -> None:
+    """Raises InputError where windows of ``part`` are longer than the model can read."""
+    if profile.max_seqlen is not None and seqlen > profile.max_seqlen:
+        raise InputError(
+            f"{part}.seqlen = {seqlen} is beyond the model's maximum of {profile.max_seqlen} tokens; choose shorter windows."
+        )

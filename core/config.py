@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -44,6 +46,34 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
     )
     seqlen: int = Field(256, ge=8, le=131072, title="Window length", description="Tokens in each evaluation window.")
     batch_size: int = Field(4, ge=1, le=1024, title="Batch size", description="Windows run at once.")
+    also: tuple[AnyCorpus, ...] = Field(
+        (),
+        title="Further corpora",
+        description="Measured besides, with as many windows of the same length.",
+        exclude_if=operator.not_,  # runs from before there was this field keep their ids
+    )
+
+    @property
+    def each(self) -> tuple[Evaluation, ...]:
+        """The same on one corpus at a time."""
+        return tuple(self.model_copy(update={"corpus": corpus, "also": ()}) for corpus in (self.corpus, *self.also))
+
+    def pinned(self, fingerprints: Sequence[str]) -> Self:
+        """The same with its corpora fixed to what the fingerprints, in the order of ``each``, say they were."""
+        corpus, *also = (
+            part.corpus.pinned(fingerprint) for part, fingerprint in zip(self.each, fingerprints, strict=True)
+        )
+        return self.model_copy(update={"corpus": corpus, "also": tuple(also)})
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        corpora = [corpus.canonical() for corpus in (self.corpus, *self.also)]
+        for number, corpus in enumerate(self.also, start=1):
+            if corpora.index(corpora[number]) < number:
+                raise InputError(
+                    f"evaluation.also names {corpus.described} again; a corpus is measured once, so leave it out."
+                )
+        return self
 
     @field_validator("windows", mode="before")
     @classmethod
@@ -171,6 +201,13 @@ class Identity(BaseModel, frozen=True):
     evaluation_fingerprint: str
     versions: tuple[int, ...] = ()
     """Of method, pattern, allocation and stages."""
+    also_fingerprints: tuple[str, ...] = Field((), exclude_if=operator.not_)
+    """Of the further evaluation corpora."""
+
+    @property
+    def evaluation_fingerprints(self) -> tuple[str, ...]:
+        """Of every evaluation corpus, in the order of ``Evaluation.each``."""
+        return (self.evaluation_fingerprint, *self.also_fingerprints)
 
     def run_id(self, config: RunConfig) -> str:
         text = config.canonical() + self.model_dump_json()
@@ -181,11 +218,10 @@ def pinned_texts(config: RunConfig, identity: Identity) -> RunConfig:
     """The same config with its corpora fixed to what ``identity`` says they were."""
     calibration, evaluation = config.calibration, config.evaluation
     calibrated_on = calibration.corpus.pinned(identity.calibration_fingerprint)
-    evaluated_on = evaluation.corpus.pinned(identity.evaluation_fingerprint)
     return config.model_copy(
         update={
             "calibration": calibration.model_copy(update={"corpus": calibrated_on}),
-            "evaluation": evaluation.model_copy(update={"corpus": evaluated_on}),
+            "evaluation": evaluation.pinned(identity.evaluation_fingerprints),
         }
     )
 
@@ -195,9 +231,16 @@ def identify(config: RunConfig) -> Identity:
 
     Raises InputError (one sentence) where the model or a text cannot be found or reached.
     """
+    evaluated, *also = fingerprints(config.evaluation)
     return Identity(
         model_revision=config.model.revision_key(),
         calibration_fingerprint=config.calibration.corpus.fingerprint("calibration"),
-        evaluation_fingerprint=config.evaluation.corpus.fingerprint("evaluation"),
+        evaluation_fingerprint=evaluated,
         versions=tuple(part.version for part in (config.method, config.pattern, config.allocation, *config.stages)),
+        also_fingerprints=tuple(also),
     )
+
+
+def fingerprints(evaluation: Evaluation) -> tuple[str, ...]:
+    """Of every corpus, in order. Raises InputError where a text cannot be found or reached."""
+    return tuple(part.corpus.fingerprint("evaluation") for part in evaluation.each)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from core.config import RunConfig
+from core.evaluation import LOGITS_AT_ONCE
 from core.lazy import torch
 from core.profile import ModelProfile
 from core.stages import BlockStage
@@ -80,7 +81,8 @@ def _off_by(run: Run, profile: ModelProfile, rate: float) -> float:
 def _evaluation_flops(config: RunConfig, profile: ModelProfile) -> float:
     windows = config.evaluation.windows or 250
     head = profile.vocabulary * profile.hidden_size
-    return 2.0 * (profile.prunable + head) * windows * config.evaluation.seqlen
+    texts = len(config.evaluation.each)
+    return 2.0 * (profile.prunable + head) * texts * windows * config.evaluation.seqlen
 
 
 def _pruning_flops(config: RunConfig, profile: ModelProfile) -> float:
@@ -105,7 +107,8 @@ def _memory(config: RunConfig, profile: ModelProfile) -> float:
     hidden = config.calibration.windows * config.calibration.seqlen * profile.hidden_size * itemsize
     first = [module for module in profile.modules if module.block == 0]
     grams = sum(4.0 * module.shape[1] ** 2 for module in first) if "gram" in config.needs else 0.0
-    logits = 2.0 * config.evaluation.batch_size * config.evaluation.seqlen * profile.vocabulary * 4
+    every = config.evaluation.batch_size * config.evaluation.seqlen * profile.vocabulary
+    logits = 3.0 * min(every, LOGITS_AT_ONCE) * 4
     widest = max(module.parameters for module in first)
     return profile.parameters * itemsize + 2.0 * hidden + grams + max(logits, 24.0 * widest)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -16,11 +15,12 @@ from transformers import PreTrainedModel
 
 from core.allocation.base import Measured
 from core.checks import check
-from core.config import Evaluation, Identity, RunConfig, pinned_texts
-from core.data.windows import overlapping_windows, windows_to_calibrate_on, windows_to_evaluate_on
+from core.config import Identity, RunConfig, pinned_texts
+from core.data.windows import overlapping_windows, windows_to_calibrate_on
 from core.engine import prune_model
-from core.evaluation.perplexity import window_losses
-from core.evaluation.result import Perplexity, perplexity
+from core.evaluated import dense_subject
+from core.evaluating import Text, described, evaluate, read_texts
+from core.evaluation.result import CorpusPerplexity, Perplexity
 from core.events import Event, GroupRefined, Message, ModuleEvent, PhaseStarted, Progress
 from core.figures import footprint, group_table, module_table, summary
 from core.measured import measured_values, remember_measured
@@ -58,15 +58,15 @@ def execute(
     yield PhaseStarted(phase="Reading the text")
     check(config, source.profile())
     calibration = calibration_tokens(config, source)
-    evaluation = evaluation_tokens(config, source)
-    warnings = _overlap_warning(calibration, evaluation)
+    texts = read_texts(config.evaluation, identity.evaluation_fingerprints, source)
+    warnings = _overlap_warnings(calibration, texts)
     for warning in warnings:
         yield Message(text=warning)
 
     yield PhaseStarted(phase="Loading the model")
     loaded = load(source)
     model = loaded.model
-    dense = yield from _dense_perplexity(config, identity, store, loaded, evaluation)
+    dense = yield from _dense_perplexities(config, identity, store, model, texts)
 
     measured = yield from known_or_measured(config, identity, store, model, calibration)
     prune_started = time.perf_counter()
@@ -74,21 +74,29 @@ def execute(
     kept = yield from _pruned(model, config, calibration, measured)
     prune_seconds = time.perf_counter() - prune_started
 
-    pruned = yield from _measure("Measuring the pruned model", loaded, evaluation, config.evaluation)
+    pruned = yield from evaluate(model, texts, "Measuring the pruned model")
+    first, *further = [
+        CorpusPerplexity(
+            evaluated_on=described(text.label, text.windows), dense=dense[text.key], pruned=found.perplexity
+        )
+        for text, found in zip(texts, pruned, strict=True)
+    ]
     result = RunResult(
-        dense_perplexity=dense,
-        perplexity=pruned,
+        dense_perplexity=first.dense,
+        perplexity=first.pruned,
+        also=tuple(further),
         target_sparsity=config.sparsity,
         **footprint(kept.modules, next(model.parameters()).element_size()),
         figures=summary(kept.modules, kept.groups),
-        evaluated_on=_described(config.evaluation.corpus.label("evaluation"), evaluation),
-        calibrated_on=_described(config.calibration.corpus.label("calibration"), calibration),
+        evaluated_on=first.evaluated_on,
+        calibrated_on=described(config.calibration.corpus.label("calibration"), calibration),
         prune_seconds=prune_seconds,
         seconds=time.perf_counter() - started,
         warnings=tuple(warnings),
         environment=_environment(loaded),
     )
-    return Outcome(loaded, result, kept)
+    evaluated = {text.key: found for text, found in zip(texts, pruned, strict=True)}
+    return Outcome(loaded, result, replace(kept, evaluated=evaluated))
 
 
 def known_or_measured(
@@ -166,56 +174,32 @@ def calibration_tokens(config: RunConfig, source: ModelSource) -> Int[torch.Tens
     return windows_to_calibrate_on(part.corpus, source.load_tokenizer(), part.windows, part.seqlen, part.seed)
 
 
-def evaluation_tokens(config: RunConfig, source: ModelSource) -> Int[torch.Tensor, "n seqlen"]:
-    """The evaluation windows of ``config``. Raises InputError where the text is too short."""
-    part = config.evaluation
-    return windows_to_evaluate_on(part.corpus, source.load_tokenizer(), part.windows, part.seqlen)
-
-
-def _overlap_warning(calibration: torch.Tensor, evaluation: torch.Tensor) -> list[str]:
-    shared = overlapping_windows(calibration, evaluation)
-    if not shared:
-        return []
+def _overlap_warnings(calibration: torch.Tensor, texts: Sequence[Text]) -> list[str]:
+    shared = [(text, overlapping_windows(calibration, text.windows)) for text in texts]
     return [
-        f"{shared} of {len(evaluation)} evaluation windows share text with the calibration windows, "
+        f"{count} of {len(text.windows)} evaluation windows of {text.label} share text with the calibration windows, "
         "so the perplexity may be too good; choose different texts."
+        for text, count in shared
+        if count
     ]
 
 
-def _dense_perplexity(
-    config: RunConfig, identity: Identity, store: Store, loaded: LoadedModel, windows: torch.Tensor
-) -> Generator[Event, None, Perplexity]:
-    """From the store where this model was measured on these windows before, else measured and kept there."""
-    text = "|".join(
-        [
-            identity.model_revision,
-            config.model.canonical(),
-            identity.evaluation_fingerprint,
-            config.evaluation.model_dump_json(),
-        ]
-    )
-    key = f"dense perplexity {hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    if known := store.fact(key):
-        yield Message(text="The dense model's perplexity is known from an earlier run.")
-        return Perplexity.model_validate(known)
-    measured = yield from _measure("Measuring the dense model", loaded, windows, config.evaluation)
-    store.remember(key, measured.model_dump(mode="json"))
-    return measured
-
-
-def _measure(
-    phase: str, loaded: LoadedModel, windows: torch.Tensor, evaluation: Evaluation
-) -> Generator[Event, None, Perplexity]:
-    yield PhaseStarted(phase=phase, total=len(windows))
-    losses: list[float] = []
-    for batch in window_losses(loaded.model, windows, evaluation.batch_size):
-        losses += batch
-        yield Progress(done=len(losses))
-    return perplexity(losses, evaluation.seqlen)
-
-
-def _described(corpus: str, windows: torch.Tensor) -> str:
-    return f"{corpus}, {windows.shape[0]} × {windows.shape[1]} tokens"
+def _dense_perplexities(
+    config: RunConfig, identity: Identity, store: Store, model: PreTrainedModel, texts: Sequence[Text]
+) -> Generator[Event, None, dict[str, Perplexity]]:
+    """By the texts' keys: from the store where this model was measured on them before, else measured and kept there."""
+    dense = dense_subject(config.model, identity.model_revision)
+    known = {text.key: found for text in texts if (found := store.perplexity(dense, text.key))}
+    if known:
+        names = ", ".join(text.label for text in texts if text.key in known)
+        yield Message(text=f"The dense model's perplexity on {names} is known from an earlier run.")
+    missing = [text for text in texts if text.key not in known]
+    if missing:
+        measured = yield from evaluate(model, missing, "Measuring the dense model")
+        for text, evaluated in zip(missing, measured, strict=True):
+            store.keep_evaluated(dense, text.key, evaluated)
+            known[text.key] = evaluated.perplexity
+    return known
 
 
 def _environment(loaded: LoadedModel) -> dict[str, str]:

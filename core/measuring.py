@@ -16,7 +16,7 @@ from core.allocation.base import Probe
 from core.collecting import collect
 from core.config import RunConfig
 from core.errors import InputError
-from core.evaluation.perplexity import batch_losses, window_losses
+from core.evaluation.perplexity import losses_at, token_losses, window_losses
 from core.events import Event, Message, Progress, Working
 from core.models.replay import Stream, capture
 from core.models.structure import Block, decoder_blocks, read_weight, write_weight
@@ -83,8 +83,8 @@ class _Text:
     @cached_property
     def loss(self) -> float:
         """The dense model's mean loss."""
-        losses = window_losses(self.model, self.windows, self.batch_size)
-        return statistics.fmean(loss for batch in losses for loss in batch)
+        batches = token_losses(self.model, self.windows, self.batch_size)
+        return statistics.fmean(loss for batch in batches for loss in window_losses(batch))
 
 
 class BlockProbe(Probe):
@@ -124,8 +124,8 @@ class BlockProbe(Probe):
                 yield f"passing it through {later.name}"
         losses: list[float] = []
         batches = text.windows.split(text.batch_size)
-        for tokens, logits in zip(batches, alone.logits(text.model, text.blocks, batches), strict=True):
-            losses += batch_losses(logits, tokens.to(logits.device))
+        for end in alone.ends(text.model, text.blocks, batches):
+            losses += window_losses(losses_at(end))
             yield "the model's loss"
         return statistics.fmean(losses) - text.loss
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from core.cli.options import CompareCommand, ModelCommand, RunCommand, config_values
+from core.cli.options import CompareCommand, EvaluateCommand, GenerateCommand, ModelCommand, RunCommand, config_values
 from core.disk import writing
 from core.errors import Cancelled, InputError, explain
 from core.plugins import VARIABLE
@@ -215,6 +215,32 @@ def allocate(out: Path | None, **given: Any) -> None:
     print_allocation(_config(None, given), out)
 
 
+@main.command(cls=EvaluateCommand)
+@click.option(
+    "--run",
+    "run_id",
+    metavar="RUN",
+    help="This run beside its dense model. What is not said of the texts is then as in the run, and --evaluation-corpus "
+    "replaces all of its corpora.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .csv or .json.")
+def evaluate(run_id: str | None, out: Path | None, **given: Any) -> None:
+    """Print the perplexity of a model, or of a run and its dense model, on any texts; measured once, then known."""
+    from core.cli.evaluating import print_evaluation
+
+    print_evaluation(run_id, out, given)
+
+
+@main.command(cls=GenerateCommand)
+@click.option("--prompt", required=True, metavar="TEXT", help="The text to continue.")
+@click.option("--run", "run_id", metavar="RUN", help="The dense model of this run, and what the run left of it.")
+def generate(prompt: str, run_id: str | None, **given: Any) -> None:
+    """Continue a prompt with a model, or with a run and its dense model."""
+    from core.cli.generating import print_continuation
+
+    print_continuation(prompt, run_id, given)
+
+
 @main.group()
 def runs() -> None:
     """List, show, export and delete runs of the store."""
@@ -265,7 +291,7 @@ def accelerate_command(run_id: str) -> None:
     """Measure a 2:4 run's forward with PyTorch's semi-structured weights (CUDA only)."""
     from core.acceleration import measure, why_not
     from core.config import pinned_texts
-    from core.execution import evaluation_tokens
+    from core.evaluating import evaluation_tokens
     from core.reopening import reopen
     from core.store import Store
 
@@ -274,7 +300,7 @@ def accelerate_command(run_id: str) -> None:
     if run.result and (reason := why_not(run.result.environment["device"])):
         raise InputError(reason)
     loaded = reopen(run_id, store)
-    windows = evaluation_tokens(pinned_texts(run.config, run.identity), run.config.model)
+    windows = evaluation_tokens(pinned_texts(run.config, run.identity).evaluation, run.config.model)
     done = measure(loaded.model, windows[: run.config.evaluation.batch_size])
     click.echo(
         f"{len(done.modules)} modules accelerated: {1000 * done.dense_seconds:.1f} ms a forward before, "

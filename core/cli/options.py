@@ -14,6 +14,7 @@ from core.allocation import Allocation
 from core.config import Calibration, Evaluation
 from core.data import Corpus
 from core.errors import InputError
+from core.evaluation.generation import Generation
 from core.methods import Method
 from core.models.sources import ModelSource
 from core.patterns import Pattern
@@ -46,7 +47,7 @@ class RunCommand(click.Command):
         return [*_parameters(), *super().get_params(ctx)]
 
 
-_MODEL_OPTIONS = ("model", "dtype", "device", "revision", "allow_bin")
+MODEL_OPTIONS = ("model", "dtype", "device", "revision", "allow_bin")
 
 
 class CompareCommand(click.Command):
@@ -54,7 +55,7 @@ class CompareCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         sections = tuple(f"{section}_" for section in _SECTIONS)
-        common = [p for p in _parameters() if p.name in _MODEL_OPTIONS or str(p.name).startswith(sections)]
+        common = [p for p in _parameters() if p.name in MODEL_OPTIONS or str(p.name).startswith(sections)]
         return [*super().get_params(ctx), *common]
 
 
@@ -62,14 +63,35 @@ class ModelCommand(click.Command):
     """A command with the options that say which model, and how it is loaded."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *(p for p in _parameters() if p.name in _MODEL_OPTIONS)]
+        return [*super().get_params(ctx), *(p for p in _parameters() if p.name in MODEL_OPTIONS)]
+
+
+class EvaluateCommand(click.Command):
+    """A command with the options that say which model, and on which texts."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        chosen = (p for p in _parameters() if p.name in MODEL_OPTIONS or str(p.name).startswith("evaluation_"))
+        return [*super().get_params(ctx), *chosen]
+
+
+class GenerateCommand(ModelCommand):
+    """A command with the options that say which model, and how it continues a prompt."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        how = {name: info for name, info in Generation.model_fields.items() if name != "prompt"}
+        options = [_option(name.replace("_", "-"), info) for name, info in how.items()]
+        return [*super().get_params(ctx), *_made(options)]
 
 
 def _parameters() -> list[click.Parameter]:
+    return _made(_run_options())
+
+
+def _made(options: list[Option]) -> list[click.Parameter]:
     def holder() -> None: ...
 
     command: Command = holder
-    for option in reversed(_run_options()):
+    for option in reversed(options):
         command = option(command)
     parameters: list[click.Parameter] = list(reversed(command.__click_params__))  # type: ignore[attr-defined]
     return parameters
@@ -108,18 +130,18 @@ def _run_options() -> list[Option]:
         for name, info in cls.model_fields.items():
             options.append(_option(f"{cls.name}-{name}".replace("_", "-"), info))
     for section, model in _SECTIONS.items():
-        options.append(
-            click.option(
-                f"--{section}-corpus",
-                metavar="CORPUS",
-                help=f"One of: {', '.join(_corpora_by_name())}; or the path of a text, JSON lines or parquet file.",
-            )
-        )
-        for name, info in _corpus_fields().items():
-            options.append(_option(f"{section}-corpus-{name}".replace("_", "-"), info))
+        corpora = f"One of: {', '.join(_corpora_by_name())}; or the path of a text, JSON lines or parquet file."
         for name, info in model.model_fields.items():
-            if name != "corpus":
-                options.append(_option(f"{section}-{name}".replace("_", "-"), info))
+            flag = f"{section}-{name}".replace("_", "-")
+            if name == "corpus":
+                options.append(click.option(f"--{flag}", metavar="CORPUS", help=corpora))
+                for field, of_corpus in _corpus_fields().items():
+                    options.append(_option(f"{flag}-{field}".replace("_", "-"), of_corpus))
+            elif name == "also":
+                said = f"{info.description} As often as wanted: {corpora}"
+                options.append(click.option(f"--{flag}", metavar="CORPUS", multiple=True, help=said))
+            else:
+                options.append(_option(flag, info))
     return options
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from core.allocation import Allocation
 from core.data import Corpus
+from core.evaluation.result import Perplexity
 from core.events import Event, Message, PhaseStarted
 from core.events import Progress as Step
 from core.figures import loss_words, retained_words
@@ -71,9 +72,10 @@ def result_table(run: Run) -> Table:
     table = Table(title=f"{run.name}: {run.config.model.label}", title_justify="left", show_header=False)
     for key, value in (
         ("run", run.id),
-        ("perplexity, dense", _with_error(result.dense_perplexity.value, result.dense_perplexity.standard_error)),
-        ("perplexity, pruned", _with_error(result.perplexity.value, result.perplexity.standard_error)),
+        ("perplexity, dense", _shown(result.dense_perplexity)),
+        ("perplexity, pruned", _shown(result.perplexity)),
         ("measured on", result.evaluated_on),
+        *((f"on {text.evaluated_on}", f"{_shown(text.dense)} → {_shown(text.pruned)}") for text in result.also),
         ("calibrated on", result.calibrated_on),
         ("sparsity, target", f"{result.target_sparsity:.4%}"),
         ("sparsity, achieved", f"{result.sparsity:.4%} ({result.pruned:,} of {result.parameters:,} weights)"),
@@ -99,7 +101,12 @@ def _stage_rows(result: RunResult) -> list[tuple[str, str]]:
     return [(key, words) for key, words in rows if words]
 
 
-def _with_error(value: float, error: float | None) -> str:
+def _shown(perplexity: Perplexity) -> str:
+    return with_error(perplexity.value, perplexity.standard_error)
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A perplexity with its standard error, where it has one."""
     return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
 
 

@@ -9,22 +9,43 @@ from jaxtyping import Float, Int
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from core.evaluation import LOGITS_AT_ONCE
+from core.models.replay import StreamEnd, run_blocks
+from core.models.structure import decoder_blocks, slices_logits, text_config
+
 
 @torch.no_grad()
-def window_losses(
+def token_losses(
     model: PreTrainedModel, windows: Int[torch.Tensor, "n seqlen"], batch_size: int
-) -> Iterator[list[float]]:
-    """Mean negative log-likelihood (nats) over the ``seqlen - 1`` predictions of each window, batch by batch."""
+) -> Iterator[Float[torch.Tensor, "batch predictions"]]:
+    """Negative log-likelihood (nats, float32, on the CPU) of each of the ``seqlen - 1`` predictions, batch by batch.
+
+    The blocks run once over a batch, as in the model's own forward; the model then makes logits of a few positions at a time
+    (``LOGITS_AT_ONCE``), so that memory does not grow with windows times vocabulary. Families whose forward cannot make
+    some of the logits only (``slices_logits``) make all of a batch's at once.
+    """
+    blocks = decoder_blocks(model)
     for batch in windows.split(batch_size):
-        tokens = batch.to(model.device)
-        yield batch_losses(model(input_ids=tokens, use_cache=False).logits, tokens)
+        yield losses_at(run_blocks(model, blocks, batch))
 
 
-def batch_losses(
-    logits: Float[torch.Tensor, "batch seqlen vocabulary"], tokens: Int[torch.Tensor, "batch seqlen"]
-) -> list[float]:
-    """Each window's mean negative log-likelihood (nats) over its ``seqlen - 1`` predictions."""
-    return [
-        float(functional.cross_entropy(row[:-1].float(), target[1:]))
-        for row, target in zip(logits, tokens, strict=True)
-    ]
+def losses_at(end: StreamEnd) -> Float[torch.Tensor, "batch predictions"]:
+    """The losses of the predictions that the model makes at the end of its blocks."""
+    batch, seqlen = end.tokens.shape
+    vocabulary = text_config(end.model.config).vocab_size
+    at_once = LOGITS_AT_ONCE // (batch * vocabulary) if slices_logits(end.model) else seqlen
+    # The last token predicts what nobody knows.
+    chosen = torch.arange(seqlen - 1).split(max(1, at_once))
+    return torch.cat([_losses(end, positions) for positions in chosen], dim=1)
+
+
+def _losses(end: StreamEnd, positions: Int[torch.Tensor, " kept"]) -> Float[torch.Tensor, "batch kept"]:
+    logits = end.logits(positions).float()
+    targets = end.tokens[:, positions + 1].to(logits.device)
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape).cpu()
+
+
+def window_losses(losses: Float[torch.Tensor, "n predictions"]) -> list[float]:
+    """Each window's mean loss."""
+    means: list[float] = losses.double().mean(dim=1).tolist()
+    return means

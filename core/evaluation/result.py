@@ -1,10 +1,13 @@
-"""A measured perplexity; light enough for pages to read without torch or transformers."""
+"""What was measured on a text; light enough for pages to read without torch or transformers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float, Int
 from pydantic import BaseModel
 
 from core.numbers import Figure
@@ -30,6 +33,36 @@ class Perplexity(BaseModel, frozen=True):
     def tokens(self) -> int:
         """Predictions made: the first token of each window is given, not predicted."""
         return self.windows * (self.seqlen - 1)
+
+
+class CorpusPerplexity(BaseModel, frozen=True):
+    """Dense and pruned on one text."""
+
+    evaluated_on: str
+    dense: Perplexity
+    pruned: Perplexity
+
+
+@dataclass(frozen=True)
+class TokenLosses:
+    """The text as it was measured, and the loss (nats) of every predicted token: ``losses[w, t]`` is that of
+    ``tokens[w, t + 1]``; the first token of a window is given."""
+
+    tokens: Int[np.ndarray, "windows seqlen"]
+    losses: Float[np.ndarray, "windows predictions"]
+
+
+TOKENS_KEPT = 2**21
+"""Up to this many tokens of a text (4 bytes each, and 4 for the loss: 17 MB) their losses are kept; beyond, only the
+windows' are. The whole WikiText-2 test split has 305,000."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What is kept of a model's losses on a text; ``token_losses`` is None for a text beyond ``TOKENS_KEPT``."""
+
+    perplexity: Perplexity
+    token_losses: TokenLosses | None
 
 
 def perplexity(losses: Sequence[float], seqlen: int) -> Perplexity:

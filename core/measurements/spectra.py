@@ -7,49 +7,34 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from core.errors import InputError
 from core.events import Event, PhaseStarted, Progress
-from core.measurements.base import Measurement
-from core.models.sources import AnySource
+from core.measurements.of_model import OfModel
 
 if TYPE_CHECKING:
     import numpy as np
 
     from core.measurements.base import Loader
     from core.models.effective import EffectiveWeight
-    from core.models.sources import LoadedModel
-    from core.store import Run, Store
+    from core.store import Store
     from core.store.artifacts import Eigenvalues, ModuleSpectrum
 
 
 _OF_TAIL_AND_BULK = {"alpha_error", "xmin", "tail_size", "bulk_low", "bulk_high"}
 
 
-class Spectra(Measurement):
-    """Eigenvalues, tail fits and metrics of every module: dense, or after run ``run``; or of each matrix with its
-    entries permuted at random, which keeps its values and destroys its structure."""
+class Spectra(OfModel):
+    """Eigenvalues, tail fits and metrics of every module; or of each matrix with its entries permuted at random, which keeps
+    its values and destroys its structure."""
 
     name: ClassVar[str] = "spectra"
     title: ClassVar[str] = "Spectra"
     version: ClassVar[int] = 2  # the bulk is fitted as WeightWatcher fits it
 
-    model: AnySource
-    revision: str
-    run: str | None = None
-    attempt: int | None = None
-    """Of the run: a repeated run may have other weights."""
     randomised: bool = False
-
-    @classmethod
-    def of_run(cls, run: Run) -> Spectra:
-        return cls(
-            model=run.config.model, revision=run.identity.model_revision, run=run.id, attempt=run.finished_attempt
-        )
 
     @property
     def label(self) -> str:
-        what = f"run {self.run}" if self.run else self.model.label
-        return f"Spectra: {what}{', randomised' if self.randomised else ''}"
+        return f"Spectra: {self.whose}{', randomised' if self.randomised else ''}"
 
     @property
     def shuffled(self) -> Spectra:
@@ -72,8 +57,7 @@ class Spectra(Measurement):
         from core.models.effective import effective_names, effective_weights
         from core.spectra.metrics import METRICS
 
-        yield PhaseStarted(phase="Loading the model")
-        loaded = yield from self._loaded(store, load)
+        loaded = yield from self.loading(store, load)
         names = effective_names(loaded.model)
         yield PhaseStarted(phase="Spectra", total=len(names))
         known = store.module_spectra(self.id)  # of an attempt that was stopped
@@ -89,18 +73,6 @@ class Spectra(Measurement):
         table = pd.DataFrame(rows)
         absent = dict.fromkeys(({*METRICS} | _OF_TAIL_AND_BULK) - {*table.columns}, float("nan"))
         store.keep_spectra(self.id, found, table.assign(**absent))
-
-    def _loaded(self, store: Store, load: Loader) -> Generator[Event, None, LoadedModel]:
-        from core.reopening import reopening
-
-        if self.run is not None:
-            if store.run(self.run).finished_attempt != self.attempt:
-                raise InputError(f"run = {self.run!r} was repeated meanwhile; open the page again for its weights now.")
-            return (yield from reopening(self.run, store, load))
-        source = self.model.pinned(self.revision)
-        if source.revision_key() != self.revision:
-            raise InputError(f"model = {self.model.label!r} has changed since; open the page again for what it is now.")
-        return load(source)
 
     def _spectrum(self, each: EffectiveWeight) -> ModuleSpectrum:
         from core.spectra.esd import eigenvalues

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from transformers import PreTrainedModel
 
 from core.errors import InputError
-from core.models.structure import Block
+from core.models.structure import Block, slices_logits
 
 
 class _LastBlockReached(Exception):
@@ -51,21 +51,56 @@ class Stream:
             self.hidden[batch] = output
             yield batch + 1
 
-    def logits(
-        self, model: PreTrainedModel, blocks: list[Block], batches: Sequence[torch.Tensor]
-    ) -> Iterator[torch.Tensor]:
-        """What ``model`` makes of the hidden states, taken as its last block's output, batch by batch.
+    def ends(self, model: PreTrainedModel, blocks: list[Block], batches: Sequence[torch.Tensor]) -> Iterator[StreamEnd]:
+        """The hidden states taken as the last block's output, batch by batch.
 
         ``batches``: the windows the stream was captured on, as they were split.
         """
         for tokens, hidden in zip(batches, self.hidden, strict=True):
-            last = (hidden,) if self._as_tuple else hidden
+            yield StreamEnd(model, blocks, tokens.to(model.device), (hidden,) if self._as_tuple else hidden)
 
-            def passing(*args: Any, last: Any = last, **kwargs: Any) -> Any:
-                return last
 
-            with _replaced_forwards(blocks, passing):
-                yield model(input_ids=tokens.to(model.device), use_cache=False).logits
+@dataclass(frozen=True)
+class StreamEnd:
+    """What a model's last block gave for a batch of windows; the model makes logits of it, as few at a time as wanted."""
+
+    model: PreTrainedModel
+    blocks: list[Block]
+    tokens: Int[torch.Tensor, "batch seqlen"]
+    output: Any
+
+    def logits(self, positions: Int[torch.Tensor, " kept"]) -> Float[torch.Tensor, "batch kept vocabulary"]:
+        """The model's own logits at these positions (on the CPU), with all that it does to them: caps, scales, tied heads.
+
+        The model runs with every block handing on ``output``: embedding, final norm and head are all that computes, and the
+        head only at ``positions``, where the model ``slices_logits``.
+        """
+
+        def passing(*args: Any, **kwargs: Any) -> Any:
+            return self.output
+
+        some = slices_logits(self.model)
+        kept: dict[str, Any] = {"logits_to_keep": positions} if some else {}
+        with _replaced_forwards(self.blocks, passing):
+            logits: torch.Tensor = self.model(input_ids=self.tokens, use_cache=False, **kept).logits
+        return logits if some else logits[:, positions]
+
+
+def run_blocks(model: PreTrainedModel, blocks: list[Block], tokens: Int[torch.Tensor, "batch seqlen"]) -> StreamEnd:
+    """Runs ``model`` up to the end of its last block. Raises InputError where it does not come there."""
+    last = blocks[-1].layer
+    own, outputs = last.forward, []
+
+    def stopping(*args: Any, **kwargs: Any) -> Any:
+        outputs.append(own(*args, **kwargs))
+        raise _LastBlockReached
+
+    tokens = tokens.to(model.device)
+    with _replaced_forwards(blocks[-1:], stopping), suppress(_LastBlockReached):
+        model(input_ids=tokens, use_cache=False)
+    if not outputs:
+        raise _not_all_blocks(model, blocks)
+    return StreamEnd(model, blocks, tokens, outputs[0])
 
 
 def unwrapped(output: Any) -> torch.Tensor:
@@ -126,7 +161,11 @@ def _capture_batch(
             model(input_ids=batch.to(model.device), use_cache=False)
         except _LastBlockReached:
             return inputs[0], calls
-    raise InputError(
+    raise _not_all_blocks(model, blocks)
+
+
+def _not_all_blocks(model: PreTrainedModel, blocks: list[Block]) -> InputError:
+    return InputError(
         f"model = {type(model).__name__} did not run all of its {len(blocks)} blocks; it is not supported."
     )
 

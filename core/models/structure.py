@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +70,11 @@ def _block(index: int, name: str, layer: nn.Module) -> Block:
 
 def text_config(config: PreTrainedConfig) -> PreTrainedConfig:
     return config.get_text_config(decoder=True)
+
+
+def slices_logits(model: PreTrainedModel) -> bool:
+    """Whether the model can make the logits of some positions only, as nearly every family of transformers can."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
 def read_weight(module: nn.Module) -> Float[torch.Tensor, "out in"]:

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -17,12 +17,15 @@ from jaxtyping import Bool
 
 from core.disk import writing
 from core.errors import NotFound
+from core.evaluation.result import Evaluated, Perplexity, TokenLosses
 from core.lazy import torch
 
 MASKS, WEIGHTS, CONFIG = "masks.safetensors", "weights.safetensors", "config.json"
 MODULES, GROUPS = "modules.parquet", "groups.parquet"
 EIGENVALUES, SPECTRA = "eigenvalues.safetensors", "spectra.parquet"
 _OF_MODULE = ".spectrum.safetensors"
+FINDING = "finding.json"
+_EVALUATED = "perplexity"
 _PERMUTATION = "permutation of "
 
 
@@ -49,6 +52,8 @@ class Artifacts:
     """By module: the order of inputs [in] in which its N:M pattern holds, where that is not the weights' own."""
     weights: Mapping[str, torch.Tensor]
     """Surviving weights [kept] of updated modules, in mask order; factors under ``left_key`` and ``right_key``."""
+    evaluated: Mapping[str, Evaluated] = field(default_factory=dict)
+    """What was measured on each text, by its key."""
 
 
 def left_key(module: str) -> str:
@@ -203,3 +208,48 @@ def read_eigenvalues(folder: Path) -> dict[str, np.ndarray]:
 
 def read_spectra(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / SPECTRA)
+
+
+def evaluated_file(folder: Path, key: str) -> Path:
+    """Where what was measured on a text is kept: the perplexity in the metadata; tokens and losses, where they are kept."""
+    return folder / _EVALUATED / f"{key}.safetensors"
+
+
+def write_evaluated(folder: Path, key: str, found: Evaluated) -> None:
+    """Whole or not at all: others may read it meanwhile."""
+    from safetensors.numpy import save_file
+
+    file = evaluated_file(folder, key)
+    unfinished = file.with_name(f".{file.name}-{uuid4().hex}")
+    arrays = vars(found.token_losses) if found.token_losses else {}
+    with writing(file, "PRUNESCOPE_HOME"):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_file(arrays, unfinished, {"perplexity": found.perplexity.model_dump_json()})
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def read_perplexity(file: Path) -> Perplexity:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as content:
+        return Perplexity.model_validate_json(content.metadata()["perplexity"])
+
+
+def read_token_losses(file: Path) -> TokenLosses | None:
+    """None where the text was too long for them to be kept."""
+    from safetensors.numpy import load_file
+
+    arrays = load_file(file)
+    return TokenLosses(**arrays) if arrays else None
+
+
+def write_finding(folder: Path, finding: dict[str, Any]) -> None:
+    write_config(folder, finding, FINDING)
+
+
+def read_finding(folder: Path) -> dict[str, Any]:
+    finding: dict[str, Any] = json.loads((folder / FINDING).read_text(encoding="utf-8"))
+    return finding

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from core.config import Identity, RunConfig
-from core.evaluation.result import Perplexity
+from core.evaluation.result import CorpusPerplexity, Perplexity
 from core.measurements.base import Measurement
 from core.numbers import Figure
 
@@ -20,6 +20,8 @@ class RunResult(BaseModel, frozen=True):
 
     dense_perplexity: Perplexity
     perplexity: Perplexity
+    also: tuple[CorpusPerplexity, ...] = ()
+    """On the further corpora."""
     target_sparsity: float
     pruned: int
     """Weights the masks prune."""

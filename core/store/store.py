@@ -15,6 +15,7 @@ from sqlalchemy.orm import selectinload, sessionmaker
 from core.config import Identity, RunConfig
 from core.disk import writing
 from core.errors import NotFound
+from core.evaluation.result import Evaluated, Perplexity, TokenLosses
 from core.events import Event, PhaseStarted, Progress, Working, event_from_json
 from core.lazy import torch
 from core.measurements.base import Measurement
@@ -265,6 +266,8 @@ class Store:
             artifacts.write_modules(folder, kept.modules)
             if len(kept.groups):
                 artifacts.write_groups(folder, kept.groups)
+            for key, found in kept.evaluated.items():
+                artifacts.write_evaluated(folder, key, found)
             written = artifacts.write_weights(folder, kept.weights) if kept.weights and self._room_for(size) else 0
         with self._sessions.begin() as session:
             changed = session.execute(
@@ -331,13 +334,28 @@ class Store:
         """Survivors of updated modules and factors, or None where they were not kept."""
         return artifacts.read_weights(self.folder(run_id)) if self.run(run_id).weights_bytes else None
 
+    # Perplexities -----------------------------------------------------------------------------------------------
+
+    def keep_evaluated(self, subject: str, key: str, found: Evaluated) -> None:
+        """Keeps what was measured of a run, or of a dense model (``core.evaluated``), on a text."""
+        artifacts.write_evaluated(self.folder(subject), key, found)
+
+    def perplexity(self, subject: str, key: str) -> Perplexity | None:
+        """None where it was not measured on that text, or the run was deleted or repeated since."""
+        file = artifacts.evaluated_file(self.folder(subject), key)
+        return artifacts.read_perplexity(file) if file.is_file() else None
+
+    def token_losses(self, subject: str, key: str) -> TokenLosses | None:
+        """None also where the text was too long for them to be kept (``TOKENS_KEPT``)."""
+        file = artifacts.evaluated_file(self.folder(subject), key)
+        return artifacts.read_token_losses(file) if file.is_file() else None
+
     # Spectra ----------------------------------------------------------------------------------------------------
 
     def keep_spectra(self, measurement_id: str, found: artifacts.Eigenvalues, table: pd.DataFrame) -> None:
         with artifacts.new_folder(self.folder(measurement_id), "PRUNESCOPE_HOME") as folder:
             artifacts.write_spectra(folder, found, table)
-        if self.measurement(measurement_id) is None:  # deleted while it was measured
-            shutil.rmtree(self.folder(measurement_id), ignore_errors=True)
+        self._drop_if_deleted(measurement_id)
 
     def keep_module_spectrum(self, measurement_id: str, module: str, spectrum: artifacts.ModuleSpectrum) -> None:
         """Keeps one module's until all are there, so that what was stopped can go on; ``keep_spectra`` takes their place."""
@@ -358,6 +376,23 @@ class Store:
 
     def spectra_table(self, measurement_id: str) -> pd.DataFrame:
         return artifacts.read_spectra(self.folder(measurement_id))
+
+    # Findings ---------------------------------------------------------------------------------------------------
+
+    def keep_finding(self, measurement_id: str, finding: dict[str, Any]) -> None:
+        """Keeps what a measurement found, where JSON holds it."""
+        with artifacts.new_folder(self.folder(measurement_id), "PRUNESCOPE_HOME") as folder:
+            artifacts.write_finding(folder, finding)
+        self._drop_if_deleted(measurement_id)
+
+    def finding(self, measurement_id: str) -> dict[str, Any] | None:
+        folder = self.folder(measurement_id)
+        return artifacts.read_finding(folder) if (folder / artifacts.FINDING).is_file() else None
+
+    def _drop_if_deleted(self, measurement_id: str) -> None:
+        """Removes what was kept of a measurement that was deleted while it was measured."""
+        if self.measurement(measurement_id) is None:
+            shutil.rmtree(self.folder(measurement_id), ignore_errors=True)
 
     # Facts ------------------------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ class EventRow(Base):
 
 
 class FactRow(Base):
-    """What was found out once and holds for good: a dense perplexity, a model's profile, a machine's speed."""
+    """What was found out once and holds for good: what an allocation rests on, a model's profile, a machine's speed."""
 
     __tablename__ = "facts"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
@@ -136,6 +136,14 @@ def long_texts(component: Component, key: str) -> dict[str, str]:
         for name, info in fields
         if info.json_schema_extra == LONG_TEXT
     }
+
+
+def addresses(chosen: Sequence[Component], key: str) -> dict[str, Any]:
+    """The query parameters for which ``components(…, key, …)`` comes up with these components."""
+    found: dict[str, Any] = {key: [component.title for component in chosen]} if chosen else {}
+    for component in chosen:
+        found |= fields_address(component, f"{key}_{component.name}")
+    return found
 
 
 def fields_address(model: BaseModel, prefix: str, skip: Collection[str] = ()) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _NM_HELP = (
     "N:M means that N of every M consecutive weights of a row SURVIVE: 1:4 is 75 % sparse, 3:4 is 25 %. "
     "Some programs read N as the number pruned; for 2:4 and 4:8 both mean the same."
 )
+_CORPORA, _ALSO = {"corpus", "also"}, "evaluation_also"
 
 
 def form() -> RunConfig | None:
@@ -44,7 +45,7 @@ def form() -> RunConfig | None:
     with st.expander("Calibration: the text that guides the pruning"):
         values["calibration"] = _text(Calibration, "calibration")
     with st.expander("Evaluation: the text that perplexity is measured on"):
-        values["evaluation"] = _text(Evaluation, "evaluation")
+        values["evaluation"] = _text(Evaluation, "evaluation") | {"also": _further()}
     try:
         return RunConfig.model_validate(values)
     except (ValidationError, InputError) as error:
@@ -59,13 +60,10 @@ def address(config: RunConfig) -> dict[str, Any]:
         query |= forms.address(part, key)
     if config.pattern.sparsity is None:
         query["sparsity"] = repr(config.sparsity)
-    if config.stages:
-        query["stage"] = [stage.title for stage in config.stages]
-        for stage in config.stages:
-            query |= forms.fields_address(stage, f"stage_{stage.name}")
+    query |= forms.addresses(config.stages, "stage")
     for key, section in (("calibration", config.calibration), ("evaluation", config.evaluation)):
-        query |= forms.address(section.corpus, f"{key}_corpus") | forms.fields_address(section, key, skip={"corpus"})
-    return query
+        query |= forms.address(section.corpus, f"{key}_corpus") | forms.fields_address(section, key, skip=_CORPORA)
+    return query | forms.addresses(config.evaluation.also, _ALSO)
 
 
 def open_form(config: RunConfig) -> None:
@@ -101,7 +99,12 @@ def _sparsity(pattern: dict[str, Any]) -> float | None:
 
 def _text(section: type[Calibration] | type[Evaluation], key: str) -> dict[str, Any]:
     corpus = forms.component(Corpus, f"{key}_corpus", "Corpus", "embedded")
-    return {"corpus": corpus, **forms.fields(section, key, skip={"corpus"})}
+    return {"corpus": corpus, **forms.fields(section, key, skip=_CORPORA)}
+
+
+def _further() -> list[dict[str, Any]]:
+    info = Evaluation.model_fields["also"]
+    return forms.components(Corpus, _ALSO, str(info.title), help=info.description)
 
 
 def before(config: RunConfig, shown: Run | None) -> None:
@@ -168,9 +171,9 @@ def _await_speed() -> None:
 
 def predicted(config: RunConfig, profile: ModelProfile, runs: list[Run], speed: float) -> Estimate:
     """The run's cost; what an earlier run has measured already is free."""
-    dense_known = any(
-        run.result and (run.config.model, run.config.evaluation) == (config.model, config.evaluation) for run in runs
-    )
+    alike = (run for run in runs if run.result and run.config.model == config.model)
+    known = {part for run in alike for part in run.config.evaluation.each}
+    dense_known = known.issuperset(config.evaluation.each)
     return estimate(config, profile, speed, runs, dense_known, cache.measured(config) is not None)
 
 

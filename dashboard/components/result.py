@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.acceleration import why_not
 from core.errors import InputError, explain
+from core.evaluation.result import CorpusPerplexity
 from core.store import Run, RunResult
 from dashboard.components import cache, grid, shell, state, text
 from dashboard.components.charts.grid import ERROR
@@ -77,11 +78,22 @@ def _figures(run: Run, result: RunResult) -> None:
             help="Prunable modules stored as one bit a weight plus the survivors.",
             width="content",
         )
+    if result.also:
+        st.markdown("\n".join(f"- {_on_another(found)}" for found in result.also))
     st.caption(
         f"Measured on {result.evaluated_on} · calibrated on {result.calibrated_on} · pruned in "
         f"{text.seconds(result.prune_seconds)}, {text.seconds(result.seconds)} in all · "
         + " · ".join(f"{key} {value}" for key, value in result.environment.items())
     )
+
+
+def _on_another(found: CorpusPerplexity) -> str:
+    """Dense → pruned on a further corpus."""
+    dense, pruned = (
+        f"{text.perplexity(side.value)} ± {text.perplexity(side.standard_error or 0)}"
+        for side in (found.dense, found.pruned)
+    )
+    return f"**{found.evaluated_on}**: perplexity {dense} → {pruned}"
 
 
 def _stages(run: Run, result: RunResult) -> None:

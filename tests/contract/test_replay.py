@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.errors import InputError
-from core.models.replay import capture
+from core.models.replay import capture, run_blocks
 from core.models.structure import decoder_blocks
 from tests.tiny_models import layers_of
 
@@ -91,5 +91,20 @@ def test_blocks_that_do_not_run_are_refused(tiny_model, tokens):
     model = tiny_model("llama")
     blocks = decoder_blocks(model)
     del model.model.layers[2]
-    with pytest.raises(InputError, match="did not run all of its 3 blocks"):
-        capture(model, blocks, tokens, 3)
+    for run in (lambda: capture(model, blocks, tokens, 3), lambda: run_blocks(model, blocks, tokens)):
+        with pytest.raises(InputError, match="did not run all of its 3 blocks"):
+            run()
+
+
+def test_the_end_of_the_blocks_makes_the_models_own_logits(tiny_model, tokens, family):
+    """Some positions only, in any order; and a stream that went through the blocks one by one makes the same."""
+    model, positions = tiny_model(family), torch.tensor([20, 3, 4])
+    blocks = decoder_blocks(model)
+    with torch.no_grad():
+        expected = model(input_ids=tokens).logits[:, positions]
+        assert torch.allclose(run_blocks(model, blocks, tokens).logits(positions), expected, atol=1e-6)
+        stream = capture(model, blocks, tokens, 3)
+        for block in blocks:
+            list(stream.propagate(block))
+        ends = list(stream.ends(model, blocks, tokens.split(3)))
+        assert torch.allclose(torch.cat([end.logits(positions) for end in ends]), expected, atol=1e-6)

@@ -1,55 +1,155 @@
 import json
 import math
+import types
 
 import numpy as np
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from core.evaluation.perplexity import window_losses
+from core.evaluation import LOGITS_AT_ONCE
+from core.evaluation.perplexity import token_losses, window_losses
 from core.evaluation.result import Perplexity, perplexity
+from tests.tiny_models import VOCABULARY, layers_of
+
+SCALED = {
+    "cohere": {"logit_scale": 0.5, "num_key_value_heads": 4},
+    "granite": {"logits_scaling": 3.0},
+    "gemma2": {"final_logit_softcapping": 2.0, "head_dim": 16, "query_pre_attn_scalar": 16},
+}
+"""Families that do something to what the head gives, strongly enough to be seen."""
 
 
-def naive_losses(model, windows: torch.Tensor) -> list[float]:
-    """Each window alone: log-softmax in float64, then the mean over every token but the first."""
-    losses = []
-    for window in windows:
+def scaled_model(family: str):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    changes = {"num_key_value_heads": 2, "vocab_size": VOCABULARY, "initializer_range": 0.3} | SCALED[family]
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes, **changes)).eval()
+
+
+def naive_token_losses(model, windows: torch.Tensor) -> np.ndarray:
+    """Each window alone through the model's own forward: log-softmax in float64, for every token but the first."""
+    losses = np.empty((len(windows), windows.shape[1] - 1))
+    for number, window in enumerate(windows):
         with torch.no_grad():
             logits = model(input_ids=window[None]).logits[0].double().numpy()
-        terms = []
         for position in range(len(window) - 1):
             row = logits[position]
             normaliser = row.max() + np.log(np.exp(row - row.max()).sum())
-            terms.append(normaliser - row[window[position + 1]])
-        losses.append(sum(terms) / len(terms))
+            losses[number, position] = normaliser - row[window[position + 1]]
     return losses
 
 
+def all_losses(model, windows: torch.Tensor, batch_size: int) -> torch.Tensor:
+    return torch.cat(list(token_losses(model, windows, batch_size)))
+
+
+@pytest.fixture(params=[7, 3, 1])
+def few_at_once(request, monkeypatch) -> int:
+    """So many positions of a batch of three at a time; 23 are not divisible by any but one."""
+    monkeypatch.setattr("core.evaluation.perplexity.LOGITS_AT_ONCE", 3 * VOCABULARY * request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "gemma3_text"])
 def test_equals_a_plain_loop_in_float64(tiny_model, tokens, family, batch_size):
     model = tiny_model(family)
-    batches = list(window_losses(model, tokens, batch_size))
-    losses = [loss for batch in batches for loss in batch]
-    expected = naive_losses(model, tokens)
+    batches = list(token_losses(model, tokens, batch_size))
+    expected = naive_token_losses(model, tokens)
     assert [len(batch) for batch in batches] == {1: [1, 1, 1, 1], 3: [3, 1], 8: [4]}[batch_size]
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    assert perplexity(losses, 24).value == pytest.approx(math.exp(sum(expected) / 4), rel=1e-5)
-    assert len({round(loss, 3) for loss in losses}) == 4, "windows that differ, else their order would not matter"
+    np.testing.assert_allclose(torch.cat(batches), expected, rtol=1e-5, atol=1e-5)
+    means = [loss for batch in batches for loss in window_losses(batch)]
+    np.testing.assert_allclose(means, expected.mean(1), rtol=1e-5)
+    assert perplexity(means, 24).value == pytest.approx(math.exp(expected.mean()), rel=1e-5)
+    assert len({round(loss, 3) for loss in means}) == 4, "windows that differ, else their order would not matter"
+
+
+def test_a_few_positions_at_a_time_come_to_the_same(tiny_model, tokens, family, few_at_once):
+    model = tiny_model(family)
+    rows = []
+    model.get_output_embeddings().register_forward_hook(lambda _, args, out: rows.append(out.shape[1]))
+    losses = all_losses(model, tokens, 3)
+    of_a_window = math.ceil(23 / few_at_once)
+    assert len(rows) == of_a_window + math.ceil(23 / (3 * few_at_once)), "the second batch has one window, so more fit"
+    assert sum(rows) == 2 * 23, "no position twice, and not the last"
+    np.testing.assert_allclose(losses, naive_token_losses(model, tokens), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", SCALED)
+def test_caps_and_scales_of_the_logits_are_the_models_own(tokens, family, few_at_once):
+    model = scaled_model(family)
+    expected = naive_token_losses(model, tokens)
+    np.testing.assert_allclose(all_losses(model, tokens, 3), expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        head, last = model.get_output_embeddings(), model.model(input_ids=tokens).last_hidden_state
+        bare = torch.nn.functional.cross_entropy(head(last)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    assert abs(float(bare) - expected.mean()) > 0.01, "what the model does to its logits matters here"
+
+
+def test_the_blocks_run_once_over_a_batch(tiny_model, tokens, few_at_once):
+    """The head is asked again for every few positions; the blocks must not be."""
+    model = tiny_model("llama")
+    runs = []
+    for layer in layers_of(model, "llama"):
+        layer.mlp.register_forward_hook(lambda module, args, output: runs.append(module))
+    all_losses(model, tokens, 3)
+    assert len(runs) == 2 * 3
+
+
+def test_a_family_that_cannot_make_some_logits_makes_all(tiny_model, tokens, few_at_once):
+    model, expected = tiny_model("llama"), naive_token_losses(tiny_model("llama"), tokens)
+    own, calls = model.forward, []
+
+    def forward(self, input_ids=None, use_cache=None):
+        calls.append(input_ids.shape)
+        return own(input_ids=input_ids, use_cache=use_cache)
+
+    model.forward = types.MethodType(forward, model)
+    np.testing.assert_allclose(all_losses(model, tokens, 3), expected, rtol=1e-5, atol=1e-5)
+    assert len(calls) == 2 * 2, "for each batch once through the blocks and once through the head"
+
+
+def test_memory_is_bounded_for_a_vocabulary_of_262144(monkeypatch, tmp_path):
+    """Peak of what torch allocates, by its profiler: logits and their log-softmax, not those of all 512 positions."""
+    config = AutoConfig.for_model(
+        "llama", vocab_size=2**18, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    windows = torch.randint(2**18, (2, 256), generator=torch.Generator().manual_seed(0))
+    whole = windows.numel() * 2**18 * 4
+    assert whole == 4 * 4 * LOGITS_AT_ONCE
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        losses = all_losses(model, windows, 2)
+    watched.export_chrome_trace(str(tmp_path / "trace.json"))
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    allocated = [event["args"]["Total Allocated"] for event in events if event["name"] == "[memory]"]
+    assert 0 < max(allocated) - min(allocated) < 2.1 * LOGITS_AT_ONCE * 4 < whole
+    assert float(losses.mean()) == pytest.approx(math.log(2**18), rel=0.01), "a random model knows nothing"
 
 
 def test_losses_are_computed_in_float32_from_bfloat16(tiny_model, tokens):
     model = tiny_model("llama").to(torch.bfloat16)
-    losses = [loss for batch in window_losses(model, tokens, 1) for loss in batch]
-    np.testing.assert_allclose(losses, naive_losses(model, tokens), rtol=1e-5)
+    np.testing.assert_allclose(all_losses(model, tokens, 1), naive_token_losses(model, tokens), rtol=1e-5, atol=1e-5)
 
 
 def test_no_gradient_is_kept(tiny_model, tokens):
     model = tiny_model("llama")
     seen = []
     model.lm_head.register_forward_hook(lambda _, args, output: seen.append(output.requires_grad))
-    for _ in window_losses(model, tokens, 2):
+    for _ in token_losses(model, tokens, 2):
         assert torch.is_grad_enabled()
     assert seen == [False, False]
+
+
+def test_the_model_is_as_it_was(tiny_model, tokens, family):
+    model = tiny_model(family)
+    before = model(input_ids=tokens).logits
+    steps = token_losses(model, tokens, 2)
+    next(steps)
+    steps.close()
+    assert all("forward" not in layer.__dict__ for layer in layers_of(model, family))
+    assert torch.equal(model(input_ids=tokens).logits, before)
 
 
 def test_value_and_standard_error_by_hand():

@@ -8,7 +8,7 @@ from jaxtyping import TypeCheckError
 from core.config import RunConfig
 from core.data.windows import evaluation_windows
 from core.engine import prune_model, reconstruction_error
-from core.evaluation.perplexity import window_losses
+from core.evaluation.perplexity import token_losses
 from core.methods.column_sweep import inverse_factor
 from core.methods.ria import RIA
 from core.methods.wanda import Wanda
@@ -36,7 +36,7 @@ def test_a_wrong_shape_is_refused(call):
 
 def test_a_wrong_shape_is_refused_where_a_generator_takes_it(tiny_model):
     model, line = tiny_model("llama"), torch.ones(24, dtype=torch.int64)
-    for run in (window_losses(model, line, 1), prune_model(model, RunConfig(), line)):
+    for run in (token_losses(model, line, 1), prune_model(model, RunConfig(), line)):
         with pytest.raises(TypeCheckError):
             next(run)
 
