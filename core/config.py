@@ -152,6 +152,11 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         return needs
 
     @property
+    def versions(self) -> tuple[int, ...]:
+        """Of method, pattern, allocation and stages."""
+        return tuple(part.version for part in (self.method, self.pattern, self.allocation, *self.stages))
+
+    @property
     def title(self) -> str:
         """A short name for lists: method, pattern, sparsity."""
         percent = f"{100 * self.sparsity:g} %"
@@ -186,5 +191,16 @@ def identify(config: RunConfig) -> Identity:
         model_revision=config.model.revision_key(),
         calibration_fingerprint=config.calibration.corpus.fingerprint(),
         evaluation_fingerprint=config.evaluation.corpus.fingerprint(),
-        versions=tuple(part.version for part in (config.method, config.pattern, config.allocation, *config.stages)),
+        versions=config.versions,
     )
+
+
+def check_identity(config: RunConfig, identity: Identity) -> None:
+    """Raises InputError where a word of ``config`` no longer stands for what it did, as a text that was changed since."""
+    model = config.model.pinned(identity.model_revision)
+    now = identify(config.model_copy(update={"model": model}))
+    for name in Identity.model_fields:
+        if getattr(now, name) != getattr(identity, name):
+            text = f"{name.removesuffix('_fingerprint')} text"
+            what = {"model_revision": "model", "versions": "program"}.get(name, text)
+            raise InputError(f"The run's {what} has changed since it was submitted; submit it again as it is now.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from core.store import artifacts, liveness
 from core.store.artifacts import Artifacts
 from core.store.database import open_database
 from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
+from core.store.sweeps import Sweeps
 from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow
 
 
@@ -33,6 +35,7 @@ class Store:
         self._folder = folder
         self._policy = policy
         self._engine = engine
+        self.sweeps = Sweeps(self._sessions, self.runs)
 
     @classmethod
     def open(cls, policy: Settings | None = None) -> Self:
@@ -99,10 +102,11 @@ class Store:
                 raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
             return _run(row)
 
-    def runs(self) -> list[Run]:
-        """All runs, the latest submitted first."""
+    def runs(self, ids: Collection[str] | None = None) -> list[Run]:
+        """All runs, or those of ``ids`` that exist, the latest submitted first."""
         with self._sessions() as session:
             chosen = select(RunRow).where(RunRow.kind == RUN).options(selectinload(RunRow.attempts))
+            chosen = chosen if ids is None else chosen.where(RunRow.id.in_(ids))
             rows = session.scalars(chosen).all()
         return sorted((_run(row) for row in rows), key=lambda run: -run.attempt.submitted_at)
 
