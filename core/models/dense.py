@@ -7,9 +7,8 @@ import threading
 from typing import Any
 
 import psutil
-import torch
-from torch import nn
 
+from core.lazy import torch
 from core.models.sources import LoadedModel, ModelSource
 
 _ROOM = 2.0
@@ -44,7 +43,7 @@ class DenseModels:
 def _sharing(model: Any) -> Any:
     """A copy of ``model`` whose matrices are the same memory; vectors (norms, biases) and buffers are its own."""
     shared = {
-        id(parameter): nn.Parameter(parameter.detach(), parameter.requires_grad)
+        id(parameter): torch.nn.Parameter(parameter.detach(), parameter.requires_grad)
         for parameter in model.parameters()
         if parameter.dim() > 1
     }
@@ -53,6 +52,6 @@ def _sharing(model: Any) -> Any:
 
 def _has_room_beside(model: Any) -> bool:
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    if model.device.type == "cpu":
-        return bool(psutil.virtual_memory().available > _ROOM * size)
-    return torch.accelerator.get_memory_info(model.device)[0] > _ROOM * size
+    on_cpu = model.device.type == "cpu"
+    free = psutil.virtual_memory().available if on_cpu else torch.accelerator.get_memory_info(model.device)[0]
+    return bool(free > _ROOM * size)

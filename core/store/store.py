@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
@@ -215,9 +216,13 @@ class Store:
             rows = session.execute(
                 select(AttemptRow.id, AttemptRow.process, AttemptRow.heartbeat_at).where(AttemptRow.status.in_(ACTIVE))
             ).all()
+        heard: dict[str, float] = {}
+        for _, process, heartbeat_at in rows:
+            heard[process] = max(heartbeat_at, heard.get(process, 0.0))
+        gone = {process for process, heartbeat_at in heard.items() if not liveness.alive(process, heartbeat_at)}
         interrupted = []
-        for attempt_id, process, heartbeat_at in rows:
-            if liveness.alive(process, heartbeat_at):
+        for attempt_id, process, _ in rows:
+            if process not in gone:
                 continue
             with self._sessions.begin() as session:
                 changed = session.execute(  # only if nobody has taken it up or ended it meanwhile
@@ -317,6 +322,10 @@ class Store:
     def masks(self, run_id: str) -> dict[str, torch.Tensor]:
         """A finished run's keep masks by module name."""
         return artifacts.read_masks(self.folder(run_id))
+
+    def packed_masks(self, run_id: str) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
+        """The same as bits, eight a byte, each with its shape: quick to count and to compare."""
+        return artifacts.read_packed(self.folder(run_id))
 
     def groups(self, run_id: str) -> pd.DataFrame:
         """The parts of blocks that stages refined, one row each."""

@@ -108,6 +108,12 @@ class Sweeps:
             rows = session.execute(chosen).all()
         return SweepProgress(points=tuple(_state(*row) for row in rows))
 
+    def is_finished(self, run_id: str) -> bool:
+        """Whether the run has a result."""
+        done = select(AttemptRow.id).where(AttemptRow.run_id == run_id, AttemptRow.status == "finished")
+        with self._sessions() as session:
+            return bool(session.scalar(select(done.exists())))
+
     def runs(self, sweep_id: str) -> list[Run]:
         """The runs of the points that exist, finished or not, in the order of the axes."""
         with self._sessions() as session:

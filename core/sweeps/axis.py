@@ -11,9 +11,8 @@ from core.config import RunConfig
 from core.errors import InputError, explain
 from core.patterns import Pattern
 from core.registry import Component
-from core.stages import Stage
 
-STAGES, SPARSITY, PATTERN, SEED = "stages", "sparsity", "pattern", "calibration.seed"
+SPARSITY, PATTERN, SEED = "sparsity", "pattern", "calibration.seed"
 
 
 class Axis(BaseModel, frozen=True, extra="forbid"):
@@ -48,8 +47,8 @@ class Axis(BaseModel, frozen=True, extra="forbid"):
     def words(self, value: JsonValue) -> str:
         """One of the values as people read it."""
         owner, name = _place(self.path)
-        base = _class(owner, name)
-        return words(base.coerce(value) if base and issubclass(base, Component) else value)
+        plain = issubclass(owner, Component) or (self.path == SPARSITY and isinstance(value, str))
+        return words(value if plain else _adapter(owner, name).validate_python(value))
 
 
 def words(value: Any) -> str:
@@ -57,9 +56,12 @@ def words(value: Any) -> str:
     if isinstance(value, Pattern):
         return value.label if value.span else value.described
     if isinstance(value, Component):
-        return str(getattr(value, "label", value.described))
-    if isinstance(value, list | tuple):
-        return ", ".join(Stage.coerce(stage).described for stage in value) or "–"
+        label = getattr(value, "label", None)
+        return label if isinstance(label, str) else value.described
+    if value is None or value == ():
+        return "–"
+    if isinstance(value, tuple):
+        return ", ".join(map(words, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -112,13 +114,17 @@ def _full(path: str, owner: type[BaseModel], name: str, value: Any) -> Any:
     several components that have it."""
     if issubclass(owner, Component):
         return value
+    adapter = _adapter(owner, name)
     try:
-        if owner is not RunConfig:
-            return owner.model_validate({name: value}).model_dump(mode="json")[name]
-        if name == SPARSITY and isinstance(value, str) and ":" in value:
+        if path == SPARSITY and isinstance(value, str) and ":" in value:
             return Pattern.parse(value).label
-        field = RunConfig.model_fields[name]
-        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
-        return adapter.dump_python(adapter.validate_python(value), mode="json")
+        # A section has validators of its own; those of a whole config are about how its parts go together.
+        checked = value if owner is RunConfig else getattr(owner.model_validate({name: value}), name)
+        return adapter.dump_python(adapter.validate_python(checked), mode="json")
     except (ValidationError, InputError) as error:
         raise InputError(f"axis {path}: {explain(error)}") from None
+
+
+def _adapter(owner: type[BaseModel], name: str) -> Any:
+    field = owner.model_fields[name]
+    return TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]

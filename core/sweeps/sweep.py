@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 from core.config import RunConfig
 from core.errors import InputError, explain
 from core.patterns import Pattern
-from core.sweeps.axis import PATTERN, SEED, SPARSITY, Axis
+from core.sweeps.axis import PATTERN, SEED, SPARSITY, Axis, value_at
 
 LIMIT = 2000
 """The most points a sweep may have."""
@@ -72,8 +72,14 @@ class Sweep(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def title(self) -> str:
-        """A short name for lists: the axes, and how many values each has."""
-        return " × ".join(f"{axis.path} ({len(axis.values)})" for axis in self.axes)
+        """A short name for lists: the axes along which it varies, and how many values each has."""
+        varied = [axis for axis in self.axes if len(axis.values) > 1] or self.axes
+        return " × ".join(f"{axis.path} ({len(axis.values)})" for axis in varied)
+
+    def words(self, config: RunConfig) -> str:
+        """A point's short name: its run's, with what that does not tell."""
+        further = (f"{axis.path} {value_at(config, axis.path)}" for axis in self.axes if "." in axis.path)
+        return ", ".join([config.title, *further])
 
     @property
     def paths(self) -> list[str]:
