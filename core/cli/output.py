@@ -84,6 +84,11 @@ class SweepBar(ProgressBar):
         self._progress.console.print(f"{self._begun} of {self._points}: {title}", markup=False)
         return self
 
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._progress.update(self._all, completed=self._begun)
+        super().__exit__(*error)
+
 
 def result_table(run: Run) -> Table:
     result = run.result

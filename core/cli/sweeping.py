@@ -19,11 +19,12 @@ from core.cli.output import SweepBar, console, errors
 from core.cli.tables import check_out
 from core.config import RunConfig
 from core.disk import writing
-from core.errors import InputError
+from core.errors import Cancelled, InputError
 from core.models.profiles import known_profile
 from core.models.sources import parse_source
 from core.store import Run, Store
 from core.sweeps import Axis, LeftOut, Sweep
+from core.sweeps.axis import SEED
 from core.sweeps.points import settle
 from core.sweeps.records import SweepRecord
 from core.sweeps.running import run_sweep
@@ -31,6 +32,7 @@ from core.sweeps.table import RECIPE, markdown, measured_on, plain_records, swee
 
 SUFFIXES = (".md", ".csv", ".json")
 _FIGURES = ("achieved", "pruning seconds")
+_ON_SEEDS = "Where a number of seeds is given, ± is their standard deviation, else the standard error over windows."
 
 
 def sweep_command(axes: Sequence[str], name: str | None, out: Path | None, given: dict[str, Any]) -> None:
@@ -127,7 +129,11 @@ def complete(record: SweepRecord, store: Store, figures: Sequence[str], out: Pat
             def begin(run: Run) -> SweepBar:
                 return bar.begin(record.sweep.words(run.config))
 
-            run_sweep(record, store, begin)
+            try:
+                run_sweep(record, store, begin)
+            except (Cancelled, KeyboardInterrupt):
+                errors.print("Stopped; what is finished stays, and the same command goes on from there.")
+                raise
     print_table(record, store, figures, out)
     progress = store.sweeps.progress(record.id)
     if progress.active:
@@ -146,7 +152,8 @@ def print_table(record: SweepRecord, store: Store, figures: Sequence[str], out: 
     if not runs:
         return
     table = sweep_table(runs, record.sweep.paths)
-    text = f"{measured_on(runs)}\n\n{markdown(table, record.sweep.paths, figures)}"
+    seeds = f" {_ON_SEEDS}" if SEED in record.sweep.paths else ""
+    text = f"{measured_on(runs)}{seeds}\n\n{markdown(table, record.sweep.paths, figures)}"
     console.print(text, markup=False, soft_wrap=True)
     if out:
         table = table.drop(columns=RECIPE)

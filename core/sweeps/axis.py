@@ -44,7 +44,7 @@ class Axis(BaseModel, frozen=True, extra="forbid"):
         """An axis from values as a config takes them: plain ones, names, or components."""
         return cls.model_validate({"path": path, "values": values})
 
-    def words(self, value: JsonValue) -> str:
+    def words(self, value: Any) -> str:
         """One of the values as people read it."""
         owner, name = _place(self.path)
         plain = issubclass(owner, Component) or (self.path == SPARSITY and isinstance(value, str))

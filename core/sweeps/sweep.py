@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from core.config import RunConfig
 from core.errors import InputError, explain
@@ -140,7 +140,7 @@ def coarse_to_fine(count: int) -> list[int]:
     return order
 
 
-def _with(base: dict[str, Any], choice: dict[str, JsonValue]) -> RunConfig:
+def _with(base: dict[str, Any], choice: dict[str, Any]) -> RunConfig:
     """The config that ``base`` becomes. Raises ValidationError for what does not go together."""
     values = copy.deepcopy(base)
     for path, value in sorted(
