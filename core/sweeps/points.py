@@ -10,7 +10,6 @@ from core.config import Identity, RunConfig, identify
 from core.errors import InputError
 from core.models.sources import ModelSource
 from core.profile import ModelProfile
-from core.sweeps.axis import value_at
 from core.sweeps.sweep import LeftOut, Sweep
 
 
@@ -43,8 +42,7 @@ def settle(sweep: Sweep, profile_of: Callable[[ModelSource], ModelProfile]) -> t
         try:
             check(config, profiles[model])
         except InputError as error:
-            choice = {path: str(value_at(config, path)) for path in sweep.paths}
-            left_out.append(LeftOut(choice=choice, reason=str(error)))
+            left_out.append(sweep.without(planned.choice, str(error)))
             continue
         texts = f"{model} {config.calibration.corpus.canonical()} {config.evaluation.model_dump_json()}"
         if texts not in identities:

@@ -29,9 +29,10 @@ class LeftOut(BaseModel, frozen=True):
 
 
 class Planned(NamedTuple):
-    """A point that can be: its config, and when its turn comes among the others (the lowest first)."""
+    """A point that can be: its config, the axes' values by path, and when its turn comes (the lowest first)."""
 
     config: RunConfig
+    choice: dict[str, Any]
     turn: tuple[int, ...]
 
 
@@ -94,6 +95,10 @@ class Sweep(BaseModel, frozen=True, extra="forbid"):
     def left_out(self) -> list[LeftOut]:
         return self._combined[1]
 
+    def without(self, choice: dict[str, Any], reason: str) -> LeftOut:
+        """What tells that the point with these values, by path, is left out."""
+        return LeftOut(choice={axis.path: axis.words(choice[axis.path]) for axis in self.axes}, reason=reason)
+
     @cached_property
     def _combined(self) -> tuple[list[Planned], list[LeftOut]]:
         planned: dict[str, Planned] = {}
@@ -106,11 +111,10 @@ class Sweep(BaseModel, frozen=True, extra="forbid"):
             try:
                 config = _with(base, choice)
             except ValidationError as error:
-                words = {axis.path: axis.words(choice[axis.path]) for axis in self.axes}
-                left_out.append(LeftOut(choice=words, reason=explain(error)))
+                left_out.append(self.without(choice, explain(error)))
                 continue
             turn = tuple(ranks[number][places[number]] for number in slowest_first)
-            planned.setdefault(config.canonical(), Planned(config, turn))
+            planned.setdefault(config.canonical(), Planned(config, choice, turn))
         return list(planned.values()), left_out
 
 
