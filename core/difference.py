@@ -127,15 +127,15 @@ def module_difference(a: Run, b: Run, store: Store) -> pd.DataFrame:
 _Packed = tuple[np.ndarray, tuple[int, int]]
 
 
-def _overlap(a: _Packed | None, b: _Packed | None) -> tuple[float, float, float, float]:
+def _overlap(a: _Packed | None, b: _Packed | None) -> list[float]:
     """Weights kept by both and by either, their quotient, and what that would be by chance."""
     if a is None or b is None or a[1] != b[1]:
-        return (math.nan,) * 4
+        return [math.nan] * 4
     size = a[1][0] * a[1][1]
     one, other, both, either = (
         int(np.bitwise_count(bits).sum(dtype=np.int64)) for bits in (a[0], b[0], a[0] & b[0], a[0] | b[0])
     )
     if not either:
-        return 0, 0, 1.0, 1.0
+        return [0.0, 0.0, 1.0, 1.0]
     expected = one * other / size
-    return both, either, both / either, expected / (one + other - expected)
+    return [float(both), float(either), both / either, expected / (one + other - expected)]
