@@ -15,6 +15,8 @@ _PUBLIC = {
     "RunConfig": "core.config",
     "Calibration": "core.config",
     "Evaluation": "core.config",
+    "Sweep": "core.sweeps",
+    "Axis": "core.sweeps",
     "accelerate": "core.acceleration",
     "InputError": "core.errors",
     "Reference": "core.reference",

@@ -182,6 +182,11 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         return needs
 
     @property
+    def versions(self) -> tuple[int, ...]:
+        """Of method, pattern, allocation and stages."""
+        return tuple(part.version for part in (self.method, self.pattern, self.allocation, *self.stages))
+
+    @property
     def title(self) -> str:
         """A short name for lists: method, pattern, sparsity."""
         percent = f"{100 * self.sparsity:g} %"
@@ -236,7 +241,7 @@ def identify(config: RunConfig) -> Identity:
         model_revision=config.model.revision_key(),
         calibration_fingerprint=config.calibration.corpus.fingerprint("calibration"),
         evaluation_fingerprint=evaluated,
-        versions=tuple(part.version for part in (config.method, config.pattern, config.allocation, *config.stages)),
+        versions=config.versions,
         also_fingerprints=tuple(also),
     )
 
@@ -244,3 +249,21 @@ def identify(config: RunConfig) -> Identity:
 def fingerprints(evaluation: Evaluation) -> tuple[str, ...]:
     """Of every corpus, in order. Raises InputError where a text cannot be found or reached."""
     return tuple(part.corpus.fingerprint("evaluation") for part in evaluation.each)
+
+
+def check_identity(config: RunConfig, identity: Identity) -> None:
+    """Raises InputError where a word of ``config`` no longer stands for what it did, as a text that was changed since."""
+    model = config.model.pinned(identity.model_revision)
+    now = identify(pinned_texts(config, identity).model_copy(update={"model": model}))
+    what = {
+        "model_revision": "model",
+        "calibration_fingerprint": "calibration text",
+        "evaluation_fingerprint": "evaluation text",
+        "versions": "program",
+        "also_fingerprints": "further evaluation text",
+    }
+    for name in Identity.model_fields:
+        if getattr(now, name) != getattr(identity, name):
+            raise InputError(
+                f"The run's {what[name]} has changed since it was submitted; submit it again as it is now."
+            )

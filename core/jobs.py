@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,15 @@ from core.checks import check
 from core.config import RunConfig, identify
 from core.errors import InputError, NotFound
 from core.measurements import Measurement
+from core.models.dense import DenseModels
 from core.models.sources import Embedded, ModelSource
 from core.profile import ModelProfile
 from core.settings import Settings, settings
 from core.store import Attempt, Store
+from core.sweeps import Sweep
+from core.sweeps.points import Point, settle
+from core.sweeps.records import SweepRecord
+from core.sweeps.running import attempts_due
 from core.target import check_target
 
 log = logging.getLogger(__name__)
@@ -31,9 +37,14 @@ log = logging.getLogger(__name__)
 _SENDS = 3
 """How often an attempt is handed to a worker that dies before it begins."""
 
+_BEHIND_SINGLE_RUNS = -1
+"""The priority of a sweep's points: hours of them shall not keep a single run waiting."""
+
 _DASK = {
     "distributed.scheduler.allowed-failures": 0,  # a lost attempt is the store's to repeat, never Dask's
     "distributed.deploy.lost-worker-timeout": "1 hour",  # a worker slow to come back must not be given up
+    # A worker gets one attempt at a time: when it dies, those that wait behind are not lost with it.
+    "distributed.scheduler.worker-saturation": 1.0,
     "distributed.worker.memory.target": False,  # tensors cannot be spilled, and a pause would look like a hang
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -51,6 +62,7 @@ class Jobs:
         self._policy = policy or settings()
         self._futures: dict[int, Future[Any]] = {}
         self._sends: Counter[int] = Counter()
+        self._priorities: dict[int, int] = {}
         self._lock = threading.Lock()
         store.reconcile()
         dask.config.set(_DASK)  # for good: some of it is read when a worker is lost, not when the cluster starts
@@ -75,6 +87,34 @@ class Jobs:
         if new:
             self._send(attempt.id)
         return attempt
+
+    def sweep(self, sweep: Sweep, name: str | None = None) -> SweepRecord:
+        """Keeps a sweep and queues its points that are neither finished nor under way, in the order of their turns.
+
+        Single runs go before the points that wait. Raises InputError, before anything is stored, for what can be known to
+        be wrong.
+        """
+        self._store.reconcile()
+        points, left_out = settle(sweep, self.profile)
+        record = self._store.sweeps.submit(sweep, points, left_out, name)
+        self._send_due(record, points)
+        return record
+
+    def resume_sweep(self, sweep_id: str) -> None:
+        """Queues the points that are neither finished nor under way: failed, cancelled, interrupted or deleted ones.
+
+        Raises NotFound; InputError, after queueing the others, where a deleted run cannot be made again as it was.
+        """
+        self._store.reconcile()
+        self._send_due(self._store.sweeps.get(sweep_id))
+
+    def cancel_sweep(self, sweep_id: str) -> None:
+        """Stops a sweep: what waits at once, what runs between two modules. What is finished stays."""
+        self._store.sweeps.cancel(sweep_id)
+
+    def _send_due(self, record: SweepRecord, points: Sequence[Point] | None = None) -> None:
+        for attempt in attempts_due(record, self._store, self.profile, points):
+            self._send(attempt.id, _BEHIND_SINGLE_RUNS)
 
     def measure(self, measurement: Measurement) -> Attempt:
         """Queues a measurement; the active attempt where it is under way already."""
@@ -108,26 +148,27 @@ class Jobs:
         """The addresses of the workers that are connected now."""
         return sorted(self._client.scheduler_info()["workers"])
 
-    def _send(self, attempt_id: int) -> None:
-        future = self._client.submit(
-            _work, attempt_id, self._policy, key=f"attempt-{attempt_id}-{time.time_ns()}", pure=False
-        )
+    def _send(self, attempt_id: int, priority: int = 0) -> None:
+        key = f"attempt-{attempt_id}-{time.time_ns()}"
+        future = self._client.submit(_work, attempt_id, self._policy, key=key, pure=False, priority=priority)
         with self._lock:
             self._futures[attempt_id] = future
             self._sends[attempt_id] += 1
+            self._priorities[attempt_id] = priority
         future.add_done_callback(lambda done: self._ended(attempt_id, done))
 
     def _ended(self, attempt_id: int, future: Future[Any]) -> None:
         """Settles what the worker could not: an attempt that never began is sent again, one under way is *interrupted*."""
         with self._lock:
             self._futures.pop(attempt_id, None)
+            priority = self._priorities.pop(attempt_id, 0)
         try:
             attempt = self._store.attempt(attempt_id)
         except NotFound:  # its run was deleted meanwhile
             return
         if attempt.status == "queued" and future.status == "error":
             if self._sends[attempt_id] < _SENDS:
-                self._send(attempt_id)
+                self._send(attempt_id, priority)
             else:
                 self._store.end(attempt_id, "interrupted", "No worker could begin it; see the log, and repeat the run.")
         elif attempt.status == "running":
@@ -136,7 +177,7 @@ class Jobs:
             if attempt.number < self._policy.max_attempts:
                 following, new = self._store.submit_again(attempt.run_id)
                 if new:
-                    self._send(following.id)
+                    self._send(following.id, priority)
 
 
 def _local_cluster() -> LocalCluster:
@@ -163,12 +204,11 @@ class _WarmUp(WorkerPlugin):
 
 
 class _Process:
-    """What a worker process holds: its connection to the store, and the dense model loaded ahead of the next run."""
+    """What a worker process holds: its connection to the store, and the dense model of the last run."""
 
     def __init__(self, policy: Settings) -> None:
         self.store = Store.open(policy)
-        self._lock = threading.Lock()
-        self._spare: tuple[str, Any] | None = None
+        self.models = DenseModels()
         self._warm = False
         self._warming = threading.Lock()
 
@@ -181,22 +221,11 @@ class _Process:
             self._warm = True
             from core.estimate import known_speed
 
-            source = Embedded()
             try:
-                loaded = source.load()
-                with self._lock:
-                    self._spare = (source.canonical(), loaded)
+                self.models.load(Embedded())
                 known_speed(self.store)
             except InputError:
                 log.exception("The embedded model is not there to be loaded ahead")
-
-    def load(self, source: ModelSource) -> Any:
-        """The model loaded ahead if it is this one (it is handed out once: pruning changes it), else a fresh load."""
-        with self._lock:
-            spare, self._spare = self._spare, None
-        if spare is not None and spare[0] == source.canonical():
-            return spare[1]
-        return source.load()
 
 
 _processes: dict[str, _Process] = {}
@@ -217,7 +246,7 @@ def _work(attempt_id: int, policy: Settings) -> None:
     from core.worker import run_attempt
 
     try:
-        run_attempt(process.store, attempt_id, process.load)
+        run_attempt(process.store, attempt_id, process.models.load)
     except Cancelled:
         log.info("Attempt %d was cancelled", attempt_id)
 

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 import torch
 
+from core.config import check_identity
 from core.errors import Cancelled, InputError, explain
 from core.events import Event, PhaseStarted
 from core.execution import Loader, Outcome, drain, execute
@@ -61,6 +62,7 @@ def run_attempt(
 def _steps(store: Store, attempt_id: int, load: Loader) -> Generator[Event, None, Outcome | None]:
     work = store.work(store.attempt(attempt_id))
     if isinstance(work, Run):
+        check_identity(work.config, work.identity)  # it may have waited for hours
         return execute(work.config, work.identity, store, load)
     return work.measurement.steps(store, load)
 

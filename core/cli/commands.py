@@ -131,7 +131,79 @@ def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
     return RunConfig.model_validate(content.get("config", content) if isinstance(content, dict) else content)
 
 
+@main.command(cls=RunCommand)
+@click.option(
+    "--axis",
+    "axes",
+    multiple=True,
+    required=True,
+    metavar="NAME=VALUE,…",
+    help="A part of the config and its values: method=wanda,ria:power=0.3; sparsity=0.3,0.5,2:4; allocation=uniform,owl; "
+    "stages=none,lsa+reconstruction; calibration.seed=0,1,2; allocation.epsilon=0.1,0.2. As often as wanted; the same name "
+    "again adds values.",
+)
+@click.option("--name", metavar="NAME", help="What to call it. [default: its axes]")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
+def sweep(axes: tuple[str, ...], name: str | None, out: Path | None, **given: Any) -> None:
+    """Prune along axes, every combination a run of its own, and print one table.
+
+    Finished runs are not run again, so the same command goes on where it was stopped. What the other options say is the
+    same for all.
+    """
+    from core.cli.sweeping import sweep_command
+
+    sweep_command(axes, name, out, given)
+
+
+@main.group()
+def sweeps() -> None:
+    """List, show, resume and delete sweeps."""
+
+
+@sweeps.command("list")
+def list_sweeps() -> None:
+    """List all sweeps, the latest first."""
+    from core.cli.output import console
+    from core.cli.sweeping import sweeps_table
+    from core.store import Store
+
+    store = Store.open()
+    store.reconcile()
+    console.print(sweeps_table(store))
+
+
+@sweeps.command("show")
+@click.argument("sweep_id")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
+def show_sweep(sweep_id: str, out: Path | None) -> None:
+    """Show how far a sweep is, and the table of what is finished."""
+    from core.cli.sweeping import show_command
+
+    show_command(sweep_id, out)
+
+
+@sweeps.command("resume")
+@click.argument("sweep_id")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
+def resume_sweep(sweep_id: str, out: Path | None) -> None:
+    """Run what is missing of a sweep."""
+    from core.cli.sweeping import resume_command
+
+    resume_command(sweep_id, out)
+
+
+@sweeps.command("delete")
+@click.argument("sweep_id")
+def delete_sweep(sweep_id: str) -> None:
+    """Forget a sweep; its runs stay."""
+    from core.store import Store
+
+    Store.open().sweeps.delete(sweep_id)
+    click.echo(f"Deleted {sweep_id}; its runs are still there.")
+
+
 @main.command(cls=CompareCommand)
+@click.argument("run_ids", nargs=-1, metavar="[RUN_A RUN_B]")
 @click.option(
     "--sparsity", "sparsities", multiple=True, metavar="S", help="0.5, or 2:4; as often as wanted. [default: 0.5]"
 )
@@ -154,6 +226,7 @@ def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
 def compare(
+    run_ids: tuple[str, ...],
     sparsities: tuple[str, ...],
     methods: tuple[str, ...],
     stage_sets: tuple[str, ...],
@@ -161,10 +234,18 @@ def compare(
     out: Path | None,
     **given: Any,
 ) -> None:
-    """Prune with every method, with and without each stage, and print one table; finished runs are not run again."""
-    from core.cli.comparing import run_comparison
+    """Compare two runs, or prune with every method, with and without each stage, and print one table.
 
-    run_comparison(sparsities or ("0.5",), methods, stage_sets, allocations, out, given)
+    Of two runs: what differs in their configs and figures, and module by module how far the same weights survived. Without
+    runs it is a sweep: finished runs are not run again.
+    """
+    from core.cli.comparing import compare_runs, run_comparison
+
+    if run_ids:
+        chosen = {"sparsity": sparsities, "method": methods, "stages": stage_sets, "allocation": allocations, **given}
+        compare_runs(run_ids, out, [name for name, value in chosen.items() if value not in (None, ())])
+    else:
+        run_comparison(sparsities, methods, stage_sets, allocations, out, given)
 
 
 @main.command()

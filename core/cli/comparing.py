@@ -1,29 +1,34 @@
-"""The comparison as a command: which runs it is made of, running what is missing, and its table."""
+"""Comparisons as a command: of all methods (a sweep over methods, allocations and sets of stages), or of two runs."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.allocation import Allocation
-from core.api import make_config, run_config
-from core.cli.options import config_values
-from core.cli.output import ProgressBar, console, errors
-from core.cli.tables import check_out
-from core.comparison import comparison_table, markdown, plain_records, variants
-from core.config import RunConfig, identify
-from core.disk import writing
-from core.errors import InputError, NotFound
-from core.methods import Method
-from core.models.sources import parse_source
-from core.stages import Stage
-from core.stages.reallocation import Reallocation
-from core.store import Run, Store
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
-_SUFFIXES = (".md", ".csv", ".json")
+from core.allocation import Allocation
+from core.cli.axes import component, stage_set
+from core.cli.options import config_values
+from core.cli.output import console
+from core.cli.sweeping import SUFFIXES, base_config, complete, submit_here
+from core.cli.tables import check_out
+from core.difference import config_difference, figure_difference, module_difference
+from core.disk import writing
+from core.errors import InputError
+from core.methods import Method
+from core.store import Store
+from core.sweeps import Axis, Sweep
+from core.sweeps.axis import words
+from core.sweeps.table import markdown_lines, plain_records
+
+_STAGES = ("reallocation", "lsa", "reconstruction", "barber", "low_rank")
+_FIGURES = ("mean error", "retained score", "block loss", "pruning seconds")
 
 
 def run_comparison(
@@ -35,75 +40,54 @@ def run_comparison(
     given: dict[str, Any],
 ) -> None:
     """Runs what is not in the store yet, prints the table, and writes it to ``out``."""
-    check_out(out, _SUFFIXES)
-    configs = _configs(sparsities, methods, stage_sets, allocations, given)
-    if not configs:
-        raise InputError("Nothing of this goes together; `prune` with one of the combinations says why.")
+    check_out(out, SUFFIXES)
+    sets = stage_sets or (() if allocations else _STAGES)
+    axes = [Axis.of("sparsity", *sparsities or ("0.5",)), Axis.of("method", *methods or sorted(Method.registry))]
+    if allocations:
+        axes.append(Axis.of("allocation", *(component(Allocation, text) for text in allocations)))
+    axes.append(Axis.of("stages", [], *map(stage_set, sets)))
+    sweep, store = Sweep(base=base_config(config_values(given)), axes=tuple(axes)), Store.open()
+    complete(submit_here(sweep, store), store, _FIGURES, out)
+
+
+def compare_runs(run_ids: Sequence[str], out: Path | None, beside: Sequence[str]) -> None:
+    """Prints what differs between two runs, and writes it to ``out``; ``beside`` are options that make no sense with runs."""
+    check_out(out, SUFFIXES)
+    if len(run_ids) != 2:
+        raise InputError(f"{len(run_ids)} runs are given; give two to compare, or none to compare methods.")
+    if beside:
+        option = f"--{beside[0].replace('_', '-')}"
+        raise InputError(f"{option} is given beside two runs, which say all about themselves; leave it out.")
     store = Store.open()
-    runs: list[Run] = []
-    for number, config in enumerate(configs, start=1):
-        errors.print(f"{number} of {len(configs)}: {config.title}")
-        runs.append(_finished(config, store))
-    table = comparison_table(runs)
-    first = runs[0].result
-    assert first is not None
-    dense = first.dense_perplexity
-    text = (
-        f"{runs[0].config.model.label}: dense perplexity {dense.value:.2f} ± {dense.standard_error or 0:.2f}; measured on "
-        f"{first.evaluated_on}, calibrated on {first.calibrated_on}.\n\n{markdown(table)}"
-    )
-    console.print(text, markup=False, soft_wrap=True)
+    a, b = (store.run(run_id) for run_id in run_ids)
+    tables = {
+        "config": config_difference(a, b),
+        "figures": figure_difference(a, b),
+        "modules": module_difference(a, b, store),
+    }
+    head = [f"a: {a.id} {a.name}, {a.config.model.label}", f"b: {b.id} {b.name}, {b.config.model.label}"]
+    either = tables["modules"]["either"].sum()
+    if either:
+        head.append(f"Overlap of all keep masks: {tables['modules']['both'].sum() / either:.4f}")
+    console.print("\n".join(head), markup=False, soft_wrap=True)
+    for title, table in tables.items():
+        shown = Table(*table.columns, title=title.capitalize(), box=SIMPLE_HEAD)
+        for row in _texts(table).itertuples(index=False):
+            shown.add_row(*map(Text, row))
+        console.print(shown)
     if out:
-        content = {
-            ".md": f"```\npython -m core {' '.join(sys.argv[1:])}\n```\n\n{text}\n",
-            ".csv": table.to_csv(index=False),
-            ".json": json.dumps(plain_records(table), indent=2),
-        }[out.suffix]
         with writing(out):
-            out.write_text(content, encoding="utf-8")
+            out.write_text(_content(out.suffix, head, tables), encoding="utf-8")
 
 
-def _configs(
-    sparsities: Sequence[str],
-    methods: Sequence[str],
-    stage_sets: Sequence[str],
-    allocations: Sequence[str],
-    given: dict[str, Any],
-) -> list[RunConfig]:
-    values = config_values(given)
-    model = parse_source(values.pop("model"), **values.pop("model_options"))
-    chosen = [Method.registry[name]() for name in methods or sorted(Method.registry)]
-    every = () if allocations else ("reallocation", "lsa", "reconstruction", "barber", "low_rank")
-    stages = [_stage_set(text) for text in stage_sets or every]
-    spread = [_allocation(text) for text in allocations or ("uniform",)]
-    return [
-        config
-        for sparsity in sparsities
-        for config in variants(
-            make_config(model, method="magnitude", sparsity=sparsity, **values), chosen, stages, spread
-        )
-    ]
+def _content(suffix: str, head: Sequence[str], tables: Mapping[str, pd.DataFrame]) -> str:
+    if suffix == ".csv":
+        return str(tables["modules"].to_csv(index=False))
+    if suffix == ".json":
+        return json.dumps({name: plain_records(table) for name, table in tables.items()}, indent=2)
+    sections = (f"## {name.capitalize()}\n\n{markdown_lines(_texts(table))}" for name, table in tables.items())
+    return "\n\n".join([*head, *sections]) + "\n"
 
 
-def _allocation(text: str) -> Allocation:
-    """``name`` or ``name:parameter=value,parameter=value``."""
-    name, _, parameters = text.partition(":")
-    pairs = [part.partition("=") for part in parameters.split(",") if part]
-    cls: type[Allocation] = Allocation.registry[name.strip()]
-    return cls.model_validate({key.strip(): value.strip() for key, _, value in pairs})
-
-
-def _stage_set(text: str) -> tuple[Stage, ...]:
-    names = [name.strip() for name in text.split("+")]
-    return tuple(Reallocation(lsa=True) if name == "lsa" else Stage.registry[name]() for name in names)
-
-
-def _finished(config: RunConfig, store: Store) -> Run:
-    try:
-        known = store.run(identify(config).run_id(config))
-    except NotFound:
-        known = None
-    if known is not None and known.result is not None:
-        return known
-    with ProgressBar() as bar:
-        return run_config(config, store, bar)[1]
+def _texts(table: pd.DataFrame) -> pd.DataFrame:
+    return table.map(lambda value: "–" if value is None or value != value else words(value))

@@ -15,11 +15,11 @@ from core.cli.options import config_values
 from core.cli.output import ProgressBar, console, with_error
 from core.cli.subjects import chosen_run, dense_and_pruned
 from core.cli.tables import check_out, write_table
-from core.comparison import plain_records
 from core.config import Evaluation, fingerprints
 from core.disk import writing
 from core.measurements.perplexity import PerplexityOn
 from core.store import Run, Store
+from core.sweeps.table import plain_records
 
 _SUFFIXES = (".csv", ".json")
 

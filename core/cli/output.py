@@ -43,6 +43,7 @@ class ProgressBar:
             console=errors,
         )
         self._task: Any = None
+        self._total = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -54,7 +55,7 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if isinstance(event, PhaseStarted):
             self._end_phase()
-            self._task = self._progress.add_task(event.phase, total=event.total or None)
+            self._task, self._total = self._progress.add_task(event.phase, total=event.total or None), event.total
         elif isinstance(event, Step):
             self._progress.update(self._task, completed=event.done)
         elif isinstance(event, Message):
@@ -62,8 +63,32 @@ class ProgressBar:
 
     def _end_phase(self) -> None:
         if self._task is not None:
-            total = self._progress.tasks[self._task].total
-            self._progress.update(self._task, total=total or 1, completed=total or 1)
+            self._progress.update(self._task, total=self._total or 1, completed=self._total or 1)
+
+
+class SweepBar(ProgressBar):
+    """One bar for the points of a sweep, and below it those of the run under way."""
+
+    def __init__(self, finished: int, points: int) -> None:
+        super().__init__()
+        self._begun, self._points = finished, points
+        self._all = self._progress.add_task("Points", total=points, completed=finished)
+
+    def begin(self, title: str) -> Self:
+        """The next point: its events are this bar's from now on."""
+        for task in self._progress.task_ids:
+            if task != self._all:
+                self._progress.remove_task(task)
+        self._task = None
+        self._progress.update(self._all, completed=self._begun)
+        self._begun += 1
+        self._progress.console.print(f"{self._begun} of {self._points}: {title}", markup=False)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._progress.update(self._all, completed=self._begun)
+        super().__exit__(*error)
 
 
 def result_table(run: Run) -> Table:

@@ -84,8 +84,14 @@ def read_weight(module: nn.Module) -> Float[torch.Tensor, "out in"]:
 
 
 def write_weight(module: nn.Module, weight: Float[torch.Tensor, "out in"]) -> None:
-    """Puts ``weight`` [out, in] into a linear module, cast to its dtype and moved to its device."""
-    read_weight(module).copy_(weight)
+    """Puts ``weight`` [out, in] into a linear module, cast to its dtype and moved to its device.
+
+    In memory of its own: who else holds the old weight, as the dense model kept for the next run, keeps it as it was.
+    """
+    stored: torch.Tensor = module.weight  # type: ignore[assignment]
+    fresh = torch.empty_like(stored, requires_grad=False)
+    (fresh.T if isinstance(module, Conv1D) else fresh).copy_(weight)
+    stored.data = fresh
 
 
 def profile(model: PreTrainedModel) -> ModelProfile:

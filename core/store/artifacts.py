@@ -115,6 +115,16 @@ def read_masks(folder: Path) -> dict[str, torch.Tensor]:
         return {name: unpack(file.get_tensor(name), tuple(shapes[name])) for name in names}
 
 
+def read_packed(folder: Path) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
+    """Keep masks by module name as they are kept: bits, eight a byte (what is beyond the last weight is zero), and shape."""
+    from safetensors import safe_open
+
+    with safe_open(folder / MASKS, framework="numpy") as file:
+        shapes = json.loads(file.metadata()["shapes"])
+        names = [name for name in file.keys() if not name.startswith(_PERMUTATION)]  # noqa: SIM118
+        return {name: (file.get_tensor(name), tuple(shapes[name])) for name in names}
+
+
 def read_mask(folder: Path, module: str) -> Bool[torch.Tensor, "out in"]:
     """A module's keep mask. Raises NotFound where it has none, having been replaced by factors."""
     from safetensors import safe_open

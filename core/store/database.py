@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from core.errors import InputError
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-HEAD = "0002"
+HEAD = "0003"
 
 
 def open_database(url: str, lock_folder: Path) -> Engine:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
@@ -24,6 +26,7 @@ from core.store import artifacts, liveness
 from core.store.artifacts import Artifacts
 from core.store.database import open_database
 from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
+from core.store.sweeps import Sweeps
 from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow
 
 
@@ -35,6 +38,7 @@ class Store:
         self._folder = folder
         self._policy = policy
         self._engine = engine
+        self.sweeps = Sweeps(self._sessions, self.runs)
 
     @classmethod
     def open(cls, policy: Settings | None = None) -> Self:
@@ -101,10 +105,11 @@ class Store:
                 raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
             return _run(row)
 
-    def runs(self) -> list[Run]:
-        """All runs, the latest submitted first."""
+    def runs(self, ids: Collection[str] | None = None) -> list[Run]:
+        """All runs, or those of ``ids`` that exist, the latest submitted first."""
         with self._sessions() as session:
             chosen = select(RunRow).where(RunRow.kind == RUN).options(selectinload(RunRow.attempts))
+            chosen = chosen if ids is None else chosen.where(RunRow.id.in_(ids))
             rows = session.scalars(chosen).all()
         return sorted((_run(row) for row in rows), key=lambda run: -run.attempt.submitted_at)
 
@@ -213,9 +218,13 @@ class Store:
             rows = session.execute(
                 select(AttemptRow.id, AttemptRow.process, AttemptRow.heartbeat_at).where(AttemptRow.status.in_(ACTIVE))
             ).all()
+        heard: dict[str, float] = {}
+        for _, process, heartbeat_at in rows:
+            heard[process] = max(heartbeat_at, heard.get(process, 0.0))
+        gone = {process for process, heartbeat_at in heard.items() if not liveness.alive(process, heartbeat_at)}
         interrupted = []
-        for attempt_id, process, heartbeat_at in rows:
-            if liveness.alive(process, heartbeat_at):
+        for attempt_id, process, _ in rows:
+            if process not in gone:
                 continue
             with self._sessions.begin() as session:
                 changed = session.execute(  # only if nobody has taken it up or ended it meanwhile
@@ -317,6 +326,10 @@ class Store:
     def masks(self, run_id: str) -> dict[str, torch.Tensor]:
         """A finished run's keep masks by module name."""
         return artifacts.read_masks(self.folder(run_id))
+
+    def packed_masks(self, run_id: str) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
+        """The same as bits, eight a byte, each with its shape: quick to count and to compare."""
+        return artifacts.read_packed(self.folder(run_id))
 
     def groups(self, run_id: str) -> pd.DataFrame:
         """The parts of blocks that stages refined, one row each."""

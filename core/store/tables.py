@@ -11,7 +11,7 @@ RUN, MEASUREMENT = "run", "measurement"
 
 
 class Base(DeclarativeBase):
-    type_annotation_map: ClassVar = {dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
 
 
 class RunRow(Base):
@@ -62,6 +62,32 @@ class EventRow(Base):
     attempt_id: Mapped[int] = mapped_column(ForeignKey("attempts.id", ondelete="CASCADE"), index=True)
     time: Mapped[float]
     payload: Mapped[dict[str, Any]]
+
+
+class SweepRow(Base):
+    """Many runs that differ along a few axes."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    left_out: Mapped[list[dict[str, Any]]]
+    created_at: Mapped[float]
+    points: Mapped[list[SweepPointRow]] = relationship(cascade="all, delete-orphan", passive_deletes=True)
+
+
+class SweepPointRow(Base):
+    """A run of a sweep; no foreign key, so that a run that is deleted leaves its place, to be run again."""
+
+    __tablename__ = "sweep_points"
+
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """In the order of the axes."""
+    turn: Mapped[int]
+    """In the order in which they are run."""
+    run_id: Mapped[str] = mapped_column(String(16), index=True)
 
 
 class FactRow(Base):

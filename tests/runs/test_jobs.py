@@ -1,19 +1,15 @@
 """Runs on a real Dask worker: live progress, a queue, cancelling, and workers and apps that are killed."""
 
-import json
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dask
 import psutil
 import pytest
-from dask.utils import parse_timedelta
 from safetensors.torch import load_file
 
 from core.api import run_config
@@ -25,69 +21,16 @@ from core.models.profiles import stored_profile
 from core.models.sources import LocalFolder
 from core.reopening import reopen
 from core.settings import Settings
-from core.store import Attempt, Store
+from core.store import Store
+from tests.runs.desk import LOST_WORKER, Configs, Desk, open_desk, wait
 from tests.runs.material import intact
 from tests.runs.peer import Peer
-
-LOST_WORKER = "distributed.deploy.lost-worker-timeout"
-PATIENCE = 120.0  # a worker that starts imports torch, on a machine that may be busy
-Configs = Callable[..., RunConfig]
-
-
-def wait(condition: Callable[[], Any], seconds: float = PATIENCE, tell: Callable[[], Any] = str) -> Any:
-    """What ``condition`` gives once it gives something; ``tell`` says what there is where it never does."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"did not happen in {seconds} s: {tell()}"
-        time.sleep(0.01)
-    return value
-
-
-class Desk:
-    """Jobs and the store they write to."""
-
-    def __init__(self, jobs: Jobs, store: Store, home: Path) -> None:
-        self.jobs, self.store, self.home = jobs, store, home
-        self.lost_worker = parse_timedelta(dask.config.get(LOST_WORKER))
-
-    def status(self, attempt: Attempt) -> str:
-        return self.store.attempt(attempt.id).status
-
-    def until(self, attempt: Attempt, *statuses: str, seconds: float = PATIENCE) -> Attempt:
-        wait(lambda: self.status(attempt) in statuses, seconds, lambda: self.store.attempt(attempt.id))
-        return self.store.attempt(attempt.id)
-
-    def until_under_way(self, attempt: Attempt) -> None:
-        """Until the attempt measures window after window, for some seconds to come."""
-
-        def measures() -> bool:
-            now = self.store.attempt(attempt.id)
-            assert now.active, now
-            return now.status == "running" and 0 < now.phase_done < now.phase_total
-
-        wait(measures)
-
-    def worker_of(self, attempt: Attempt) -> int:
-        with closing(sqlite3.connect(self.home / "runs.sqlite3")) as connection:
-            query = "SELECT process FROM attempts WHERE id = ?"
-            process = connection.execute(query, (attempt.id,)).fetchone()[0]
-        return int(json.loads(process)[1])
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Desk]:
-    home = tmp_path_factory.mktemp("jobs") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRUNESCOPE_CACHE", str(cache))
-        policy = Settings(home=home)
-        store = Store.open(policy)
-        jobs = Jobs(store, policy)
-        desk = Desk(jobs, store, home)
-        # A worker that takes long to come back has a test of its own; in the others a busy machine shall not matter.
-        with dask.config.set({LOST_WORKER: "1 hour"}):
-            yield desk
-        jobs.close()
-        store.close()
+    with open_desk(tmp_path_factory.mktemp("jobs") / "home", cache) as desk:
+        yield desk
 
 
 @pytest.fixture

@@ -12,9 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from sqlalchemy import create_engine, inspect
 
 from core.api import make_config
 from core.config import Identity, RunConfig
@@ -25,8 +28,10 @@ from core.figures import module_table
 from core.settings import Settings
 from core.store import RunResult, Store, artifacts, liveness
 from core.store.artifacts import Artifacts, pack
-from core.store.database import open_database
+from core.store.database import MIGRATIONS, open_database
 from core.store.tables import Base
+from core.sweeps import Sweep
+from core.sweeps.points import Point
 from tests.runs.peer import Peer
 
 IDENTITY = Identity(model_revision="r1", calibration_fingerprint="c1", evaluation_fingerprint="e1", versions=(1, 1, 1))
@@ -542,6 +547,40 @@ def test_the_migrations_make_exactly_the_tables(home: Path) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
     engine.dispose()
+
+
+def test_a_store_from_before_there_were_sweeps_keeps_its_runs(home: Path) -> None:
+    """A database as migration 0002 left it, with a finished run written by hand."""
+    home.mkdir()
+    engine = create_engine(Settings().database_url)
+    schema = Config()
+    schema.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        schema.attributes["connection"] = connection
+        command.upgrade(schema, "0002")
+        written = (config_of().model_dump_json(), IDENTITY.model_dump_json(), result_of().model_dump_json())
+        connection.exec_driver_sql(
+            "INSERT INTO runs (id, kind, name, config, identity, created_at, result, weights_bytes) "
+            "VALUES ('abc', 'run', 'old', ?, ?, 1.0, ?, 0)",
+            written,
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO attempts (id, run_id, number, status, message, submitted_at, phase, phase_done, phase_total, "
+            "cancel_requested, process, heartbeat_at) VALUES (7, 'abc', 1, 'finished', '', 1.0, '', 0, 0, 0, '', 1.0)"
+        )
+        tables = inspect(connection).get_table_names()
+    assert "sweeps" not in tables
+    engine.dispose()
+
+    store = Store.open()
+    (run,) = store.runs()
+    assert (run.id, run.config, run.identity, run.result) == ("abc", config_of(), IDENTITY, result_of())
+    assert store.attempts("abc")[0].id == 7
+    sweep = Sweep.of(config_of(), sparsity=[0.5, 0.6])
+    points = [Point(planned.config, IDENTITY, turn) for turn, planned in enumerate(sweep.planned)]
+    record = store.sweeps.submit(sweep, points, [])
+    assert store.sweeps.all() == [record]
+    store.close()
 
 
 def test_a_migration_that_was_interrupted_is_done_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
