@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 
 from core.cli.options import CompareCommand, ModelCommand, RunCommand, config_values
+from core.cli.zero_shot import zero_shot
 from core.disk import writing
 from core.errors import Cancelled, InputError, explain
 from core.plugins import VARIABLE
@@ -213,6 +214,9 @@ def allocate(out: Path | None, **given: Any) -> None:
     from core.cli.allocating import print_allocation
 
     print_allocation(_config(None, given), out)
+
+
+main.add_command(zero_shot)
 
 
 @main.group()

@@ -62,10 +62,7 @@ def _wanted(run_id: str | None, store: Store, given: dict[str, Any]) -> Spectra:
     if run_id is not None:
         if given.get("model"):
             raise InputError("--run says which model it is; leave --model out.")
-        run = store.run(run_id)
-        if run.result is None:
-            raise InputError(f"run = {run_id!r} has not finished, so there is no pruned model; repeat the run.")
-        return Spectra.of_run(run)
+        return Spectra.of_run(store.run(run_id))
     source = parse_source(values["model"], **values["model_options"])
     return Spectra(model=source, revision=source.revision_key())
 
