@@ -1,8 +1,9 @@
 """lm-evaluation-harness: its tasks, prompts and metrics, and its scoring of a model in memory, batch by batch.
 
 Written against lm_eval 0.4.13. What ``lm_eval.evaluate`` does in one long call is done here in its steps, so that a run can
-tell how far it is and stop between two batches; prompts, rows and batches are the harness's own, and so are the figures.
-Without examples in the prompt nothing is random, so no seed is set. Importing this file imports lm_eval and torch.
+tell how far it is and stop between two batches. Prompts, rows and metrics are the harness's own, batches those of its run of
+one task; so are the figures. With no examples in the prompt nothing is random, so no seed is set. Importing this file
+imports lm_eval and torch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import random
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
@@ -48,23 +50,22 @@ class Question:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the harness's warnings (they repeat for every task what we do on purpose) and others' progress bars."""
+    """Leaves the process as it was.
+
+    The harness warns of what we do on purpose, lets others draw progress bars, and takes a random number wherever it asks
+    for a task's name.
+    """
     logger = logging.getLogger("lm_eval")
-    level, bars = logger.level, not datasets.are_progress_bars_disabled()
+    level, bars, randomness = logger.level, not datasets.are_progress_bars_disabled(), random.getstate()
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
         yield
     finally:
+        random.setstate(randomness)
         logger.setLevel(level)
         if bars:
             datasets.enable_progress_bars()
-
-
-def data_set_of(task: Task) -> str:
-    """The hub's data set that the harness reads for ``task``."""
-    definition: dict[str, Any] = _manager(task).task_index[task.name].cfg
-    return str(definition["dataset_path"])
 
 
 @_quiet()

@@ -91,7 +91,7 @@ class LocalFile:
                 yield f"row {number}", row
             return
         try:
-            lines = self._content().decode("utf-8").split("\n")
+            lines = self._content().decode("utf-8-sig").split("\n")
         except UnicodeDecodeError as error:
             raise InputError(
                 f"{self.file} is not UTF-8 (byte {error.start} cannot be read); convert it to UTF-8."
@@ -138,9 +138,7 @@ class HubDataSet:
 
     @property
     def label(self) -> str:
-        from core.evaluation.harness import data_set_of
-
-        return data_set_of(self.task)
+        return self.task.data_set
 
     def fingerprint(self) -> str:
         """The commit. Raises InputError at once where the hub does not answer: what is cached may be of another commit."""

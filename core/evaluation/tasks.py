@@ -98,24 +98,28 @@ TaskName = Literal["boolq", "rte", "hellaswag", "arc_challenge", "mnli", "winogr
 
 @dataclass(frozen=True)
 class Task:
-    """A task by the harness's name; ``folder`` is where the harness defines it, below its own folder of tasks."""
+    """A task by the harness's name.
+
+    ``folder``: where the harness defines it, below its own folder of tasks; ``data_set``: what it reads from the hub.
+    """
 
     name: TaskName
     title: str
     folder: str
+    data_set: str
     document: type[Document]
 
 
 TASKS: Mapping[TaskName, Task] = {
     task.name: task
     for task in (
-        Task("boolq", "BoolQ", "super_glue/boolq", BoolQ),
-        Task("rte", "RTE", "glue/rte", RTE),
-        Task("hellaswag", "HellaSwag", "hellaswag", HellaSwag),
-        Task("arc_challenge", "ARC-Challenge", "arc", ARC),
-        Task("mnli", "MNLI", "glue/mnli", MNLI),
-        Task("winogrande", "WinoGrande", "winogrande", WinoGrande),
-        Task("arc_easy", "ARC-Easy", "arc", ARC),
-        Task("openbookqa", "OpenBookQA", "openbookqa", OpenBookQA),
+        Task("boolq", "BoolQ", "super_glue/boolq", "aps/super_glue", BoolQ),
+        Task("rte", "RTE", "glue/rte", "nyu-mll/glue", RTE),
+        Task("hellaswag", "HellaSwag", "hellaswag", "Rowan/hellaswag", HellaSwag),
+        Task("arc_challenge", "ARC-Challenge", "arc", "allenai/ai2_arc", ARC),
+        Task("mnli", "MNLI", "glue/mnli", "nyu-mll/glue", MNLI),
+        Task("winogrande", "WinoGrande", "winogrande", "allenai/winogrande", WinoGrande),
+        Task("arc_easy", "ARC-Easy", "arc", "allenai/ai2_arc", ARC),
+        Task("openbookqa", "OpenBookQA", "openbookqa", "allenai/openbookqa", OpenBookQA),
     )
 }

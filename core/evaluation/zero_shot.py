@@ -22,7 +22,7 @@ def why_not() -> str | None:
     try:
         version(_PACKAGE)
     except PackageNotFoundError:
-        return f"Zero-shot tasks need the package {_PACKAGE}; run: pip install -r requirements-zeroshot.txt"
+        return f"Zero-shot tasks need the package {_PACKAGE}; pip install -r requirements-zeroshot.txt brings it."
     return None
 
 

@@ -98,3 +98,16 @@ class ZeroShot(OfWeights):
         ]
         digest = hashlib.sha256(json.dumps(basis).encode()).hexdigest()[:32]
         return f"{about_run(self.run) if self.run else ''}zero-shot {digest}"
+
+
+def last_accuracies(run: Run, store: Store, dense: bool = False) -> dict[TaskName, TaskAccuracy]:
+    """By task: what was found last of a run's weights, or of its dense model, whatever else was chosen then."""
+    weights = (None, None) if dense else (run.id, run.finished_attempt)
+    found: dict[TaskName, TaskAccuracy] = {}
+    for record in reversed(store.measurements()):
+        one = record.measurement
+        if not isinstance(one, ZeroShot) or (one.run, one.attempt) != weights:
+            continue
+        if one.model == run.config.model and one.revision == run.identity.model_revision:
+            found |= one.found(store)
+    return found
