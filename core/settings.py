@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     scheduler: str | None = Field(
         None, description="Address of a Dask scheduler; unset: one worker process on this machine."
     )
+    tasks: Path | None = Field(
+        None, description="Local copies of the zero-shot tasks, <task>.jsonl or <task>.parquet; unset: the hub."
+    )
     keep_weights: Literal["never", "budget", "always"] = Field(
         "budget", description="Whether runs keep the weights that the method updated."
     )

@@ -41,7 +41,7 @@ find_python() {
 
 key() { # changes with what .venv is made from; run or test
     files="requirements.txt requirements-data.txt pyproject.toml scripts/setup.sh"
-    [ "$1" = run ] || files="$files requirements-dev.txt"
+    [ "$1" = run ] || files="$files requirements-dev.txt requirements-zeroshot.txt"
     echo "$(cat $files | cksum) $(pwd -P)"
 }
 

@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 
 from core.cli.options import CompareCommand, EvaluateCommand, GenerateCommand, ModelCommand, RunCommand, config_values
+from core.cli.zero_shot import zero_shot
 from core.disk import writing
 from core.errors import Cancelled, InputError, explain
 from core.plugins import VARIABLE
@@ -320,6 +321,9 @@ def generate(prompt: str, run_id: str | None, **given: Any) -> None:
     from core.cli.generating import print_continuation
 
     print_continuation(prompt, run_id, given)
+
+
+main.add_command(zero_shot)
 
 
 @main.group()

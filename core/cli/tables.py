@@ -24,4 +24,10 @@ def write_table(table: pd.DataFrame, out: Path | None) -> None:
     if out is None:
         return
     with writing(out):
-        table.to_csv(out, index=False) if out.suffix == ".csv" else table.to_parquet(out)
+        match out.suffix:
+            case ".csv":
+                table.to_csv(out, index=False)
+            case ".json":
+                table.to_json(out, orient="records", indent=2, double_precision=15)
+            case _:
+                table.to_parquet(out)

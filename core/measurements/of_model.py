@@ -32,7 +32,9 @@ class OfModel(Measurement):
 
     @classmethod
     def of_run(cls, run: Run, **wanted: Any) -> Self:
-        """Of what a finished run left."""
+        """Of what a run left. Raises InputError where it has not finished."""
+        if run.result is None:
+            raise InputError(f"run = {run.id!r} has not finished, so there is no pruned model; repeat the run.")
         revision = run.identity.model_revision
         return cls(model=run.config.model, revision=revision, run=run.id, attempt=run.finished_attempt, **wanted)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload, sessionmaker
 
@@ -27,7 +27,7 @@ from core.store.artifacts import Artifacts
 from core.store.database import open_database
 from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
 from core.store.sweeps import Sweeps
-from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow
+from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow, about_run
 
 
 class Store:
@@ -135,12 +135,13 @@ class Store:
             session.execute(update(RunRow).where(RunRow.id == run_id).values(name=name))
 
     def delete(self, run_id: str) -> None:
-        """Forgets the run and removes its artifacts; an active attempt is asked to stop and loses its place."""
+        """Forgets the run with all that is known of it; an active attempt is asked to stop and loses its place."""
         with self._sessions.begin() as session:
             row = session.get(RunRow, run_id)
             if row is None:
                 raise NotFound(f"run = {run_id!r} does not exist; it may have been deleted.")
             session.delete(row)
+            session.execute(delete(FactRow).where(FactRow.key.startswith(about_run(run_id), autoescape=True)))
         shutil.rmtree(self.folder(run_id), ignore_errors=True)
         for measurement_id in self._measurements_of(run_id):
             self.delete(measurement_id)

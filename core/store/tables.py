@@ -10,6 +10,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 RUN, MEASUREMENT = "run", "measurement"
 
 
+def about_run(run_id: str) -> str:
+    """What the keys of facts about a run begin with; they go when it goes."""
+    return f"run {run_id}: "
+
+
 class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
 
