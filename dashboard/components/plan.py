@@ -43,9 +43,9 @@ def form() -> RunConfig | None:
     )
     st.subheader("Text", divider="gray")
     with st.expander("Calibration: the text that guides the pruning"):
-        values["calibration"] = _text(Calibration, "calibration")
+        values["calibration"] = text_section(Calibration, "calibration")
     with st.expander("Evaluation: the text that perplexity is measured on"):
-        values["evaluation"] = _text(Evaluation, "evaluation") | {"also": _further()}
+        values["evaluation"] = text_section(Evaluation, "evaluation") | {"also": _further()}
     try:
         return RunConfig.model_validate(values)
     except (ValidationError, InputError) as error:
@@ -97,7 +97,8 @@ def _sparsity(pattern: dict[str, Any]) -> float | None:
     )
 
 
-def _text(section: type[Calibration] | type[Evaluation], key: str) -> dict[str, Any]:
+def text_section(section: type[Calibration] | type[Evaluation], key: str) -> dict[str, Any]:
+    """A corpus and how its windows are cut; the JSON form of the section."""
     corpus = forms.component(Corpus, f"{key}_corpus", "Corpus", "embedded")
     return {"corpus": corpus, **forms.fields(section, key, skip=_CORPORA)}
 

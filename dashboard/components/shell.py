@@ -12,10 +12,11 @@ ABOUT = (
     "Every number on a page comes from a run that can be repeated from its config."
 )
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
-PRUNE, SPECTRA, SPARSITY, RUNS = (
+PRUNE, SPECTRA, SPARSITY, CURVES, RUNS = (
     "dashboard/prune.py",
     "dashboard/spectra.py",
     "dashboard/sparsity.py",
+    "dashboard/curves.py",
     "dashboard/runs.py",
 )
 
@@ -26,6 +27,7 @@ def navigation() -> StreamlitPage:
             st.Page(PRUNE, title="Prune", icon=":material/content_cut:", default=True),
             st.Page(SPECTRA, title="Spectra", icon=":material/ssid_chart:"),
             st.Page(SPARSITY, title="Sparsity", icon=":material/grid_on:"),
+            st.Page(CURVES, title="Curves", icon=":material/show_chart:"),
             st.Page(RUNS, title="Runs", icon=":material/history:"),
         ],
         position="top",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,11 @@ import streamlit as st
 
 from core.profile import ModelProfile
 from core.store import Run
+from core.sweeps.records import SweepRecord
 from dashboard.components import cache, text
 
+ANY = "all"
+"""Stands where a sweep's id would, for all finished runs."""
 _MARKS = {
     "queued": "⏳ queued",
     "running": "▶ running",
@@ -35,6 +38,43 @@ def select_run(run_id: str | None) -> None:
     """Selects a run, and reruns."""
     _selected()["run"] = run_id
     st.rerun(scope="app")
+
+
+def select_sweep(sweep_id: str) -> None:
+    """Selects a sweep, and reruns."""
+    _selected()["sweep"] = sweep_id
+    st.rerun(scope="app")
+
+
+def sweep_choice(records: Sequence[SweepRecord]) -> SweepRecord | None:
+    """The choice of a sweep, the latest at first; None stands for no sweep in particular."""
+    named = {record.id: record for record in records}
+    chosen = _selected()
+    if chosen["sweep"] is None and "sweep" not in st.query_params:
+        chosen["sweep"] = next(iter(named), ANY)
+    elif chosen["sweep"] not in (*named, ANY):
+        st.warning(
+            f"The sweep {chosen['sweep']} does not exist here; it may have been deleted. Choose another.",
+            icon=":material/link_off:",
+        )
+        chosen["sweep"] = ANY
+    sweep_id = _choice(
+        "Show",
+        "sweep",
+        [*named, ANY],
+        format_func=lambda sweep_id: sweep_title(named[sweep_id]) if sweep_id in named else "All finished runs",
+        help="A sweep with its points, or everything that was ever run. It is part of the address: copy the link to share it.",
+    )
+    return named.get(sweep_id)
+
+
+def sweep_title(record: SweepRecord) -> str:
+    return f"{record.name} · {record.sweep.base.model.label} · {text.when(record.created_at)}"
+
+
+def choose_run(run_id: str) -> None:
+    """Selects a run; to be called from a callback, before the sidebar is drawn."""
+    _selected()["run"] = run_id
 
 
 def open_run(run_id: str, page: str) -> None:
@@ -87,6 +127,7 @@ def _selected() -> dict[str, Any]:
             "run": address.get("run"),
             "block": int(block) if block.isdecimal() else None,
             "module": address.get("module"),
+            "sweep": address.get("sweep"),
         }
     selected: dict[str, Any] = st.session_state["_selected"]
     return selected

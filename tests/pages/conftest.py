@@ -9,7 +9,7 @@ import torch
 from streamlit import config as streamlit_config
 from streamlit.testing.v1 import AppTest
 
-from core.config import Identity, RunConfig
+from core.config import RunConfig, identify
 from core.estimate import known_speed
 from core.evaluation.result import perplexity
 from core.profile import ModelProfile, ModuleInfo
@@ -49,10 +49,15 @@ PROFILE = ModelProfile(
 ).model_dump(mode="json")
 
 
-def add_run(store: Store, config: RunConfig | None = None) -> Run:
+def add_run(
+    store: Store,
+    config: RunConfig | None = None,
+    loss: float = 4.0,
+    evaluated_on: str = "Wikipedia (embedded), 2 × 256 tokens",
+) -> Run:
     """A finished run in which half of every row is pruned, the right half."""
     config = config or RunConfig()
-    identity = Identity(model_revision="r", calibration_fingerprint="c", evaluation_fingerprint="e", versions=(1, 1, 1))
+    identity = identify(config)
     attempt, _ = store.submit(config, identity)
     store.start(attempt.id)
     keep = torch.ones(8, 8, dtype=torch.bool)
@@ -68,13 +73,13 @@ def add_run(store: Store, config: RunConfig | None = None) -> Run:
     ]  # fmt: skip
     result = RunResult(
         dense_perplexity=perplexity([3.0, 3.2], 256),
-        perplexity=perplexity([4.0, 4.2], 256),
+        perplexity=perplexity([loss, loss + 0.2], 256),
         target_sparsity=0.5,
         pruned=192,
         parameters=384,
         dense_bytes=1536,
         bitmask_bytes=816,
-        evaluated_on="Wikipedia (embedded), 2 × 256 tokens",
+        evaluated_on=evaluated_on,
         calibrated_on="Wikipedia (embedded), 16 × 256 tokens",
         prune_seconds=1.0,
         seconds=2.0,
