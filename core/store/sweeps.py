@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import NotFound
-from core.store.records import ACTIVE, Run
+from core.status import ACTIVE
+from core.store.records import Run
 from core.store.tables import AttemptRow, RunRow, SweepPointRow, SweepRow
 from core.sweeps import LeftOut, Sweep
 from core.sweeps.points import Point

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from core.config import RunConfig
+from core.models.sources import Hub
+from core.published import published
 from core.sweeps import Sweep
 from core.sweeps.points import settle
 from dashboard.components import cache
@@ -194,13 +196,25 @@ def test_published_results_are_a_layer_of_their_own(store, sweep):
     assert '"name":"published"' in chart.replace(" ", "")
 
 
-def test_a_run_of_a_published_model_shows_the_difference(store):
+def test_a_run_of_a_published_model_shows_the_difference(store, monkeypatch, tmp_path):
+    (tmp_path / "wikitext2").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "wikitext2" / f"{part}.jsonl").write_text('{"text": "words"}\n')
+    monkeypatch.setenv("PRUNESCOPE_CORPORA", str(tmp_path))
+    monkeypatch.setattr(Hub, "revision_key", lambda self: "a commit")
     config = RunConfig(
-        model={"model": "hub", "id": "meta-llama/Llama-2-7b-hf"},
+        model={"source": "hub", "id": "meta-llama/Llama-2-7b-hf"},
+        calibration={"corpus": "wikitext2"},
         evaluation={"corpus": "wikitext2", "seqlen": 4096},
-        sparsity=0.5,
-        method="magnitude",
+        method="ria",
     )
     add_run(store, config, math.log(17.0) - 0.1)
     app = open_app(PAGE, published="true")
     assert not app.exception
+    shown = app.dataframe[0].value
+    (published,) = [result.value for result in published_results() if result.method == "ria"]
+    assert shown.difference.tolist() == [pytest.approx(17 - published)]
+
+
+def published_results():
+    return [result for result in published().results if result.model == "LLaMA-2-7B"]
