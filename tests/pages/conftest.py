@@ -1,6 +1,7 @@
 """Pages through AppTest, on a store with one small finished run."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -49,7 +50,7 @@ PROFILE = ModelProfile(
 ).model_dump(mode="json")
 
 
-def add_run(store: Store, config: RunConfig | None = None) -> Run:
+def add_run(store: Store, config: RunConfig | None = None, **more: Any) -> Run:
     """A finished run in which half of every row is pruned, the right half."""
     config = config or RunConfig()
     identity = Identity(model_revision="r", calibration_fingerprint="c", evaluation_fingerprint="e", versions=(1, 1, 1))
@@ -79,6 +80,7 @@ def add_run(store: Store, config: RunConfig | None = None) -> Run:
         prune_seconds=1.0,
         seconds=2.0,
         warnings=("A warning that must be seen.",),
+        **more,
     )
     table = pd.DataFrame(rows)
     masks = {str(row["module"]): pack(keep) for row in rows}
