@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from core.allocation import Allocation
 from core.config import Calibration, Evaluation, Identity, RunConfig
-from core.data import TextFile
+from core.data import EmbeddedCorpus, TextFile
 from core.errors import InputError, explain
 from core.methods import Method, ScoreMethod
 from core.methods.magnitude import Magnitude
@@ -114,6 +114,7 @@ CHANGES = {
     "evaluation.windows": None,
     "evaluation.seqlen": 128,
     "evaluation.batch_size": 2,
+    "evaluation.also": [{"corpus": "text", "path": "a.txt"}],
 }
 
 
@@ -148,7 +149,8 @@ def test_every_field_changes_the_id(clean_registries):
 
 @pytest.mark.parametrize("field", Identity.model_fields)
 def test_what_the_words_stood_for_changes_the_id(field):
-    other = IDENTITY.model_copy(update={field: (2, 1, 1) if field == "versions" else "other"})
+    several = {"versions": (2, 1, 1), "also_fingerprints": ("other",)}
+    other = IDENTITY.model_copy(update={field: several.get(field, "other")})
     assert other.run_id(CONFIGS[0]) != IDENTITY.run_id(CONFIGS[0])
 
 
@@ -235,6 +237,25 @@ def test_errors_name_parameter_value_and_way_out(values, text):
 )
 def test_an_unknown_key_inside_a_component_is_named_by_its_path(values, path):
     assert sentence(values) == f"{path} is not a known parameter; remove it or correct its name."
+
+
+@pytest.mark.parametrize(
+    "also", [["embedded"], [{"corpus": "text", "path": "a.txt"}, {"corpus": "text", "path": "a.txt"}]]
+)
+def test_a_corpus_is_measured_once(also):
+    said = sentence({"evaluation": {"also": also}})
+    assert said.startswith("evaluation.also names ")
+    assert said.endswith("again; a corpus is measured once, so leave it out.")
+
+
+def test_each_corpus_by_itself():
+    files = [TextFile(path=name) for name in ("a.txt", "b.txt")]
+    evaluation = Evaluation(corpus=EmbeddedCorpus(), also=files, windows=3, seqlen=64)
+    assert evaluation.each == tuple(
+        Evaluation(corpus=corpus, windows=3, seqlen=64) for corpus in (EmbeddedCorpus(), *files)
+    )
+    assert Evaluation().each == (Evaluation(),)
+    assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
 
 
 def test_titles():

@@ -1,6 +1,7 @@
 """Pages through AppTest, on a store with one small finished run."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -54,6 +55,7 @@ def add_run(
     config: RunConfig | None = None,
     loss: float = 4.0,
     evaluated_on: str = "Wikipedia (embedded), 2 × 256 tokens",
+    **more: Any,
 ) -> Run:
     """A finished run in which half of every row is pruned, the right half."""
     config = config or RunConfig()
@@ -84,6 +86,7 @@ def add_run(
         prune_seconds=1.0,
         seconds=2.0,
         warnings=("A warning that must be seen.",),
+        **more,
     )
     table = pd.DataFrame(rows)
     masks = {str(row["module"]): pack(keep) for row in rows}

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from core.config import RunConfig
+from core.config import Evaluation, RunConfig
+from core.data import EmbeddedCorpus, TextFile
 from core.errors import InputError
+from core.evaluation.result import CorpusPerplexity, perplexity
 from core.methods import Method
-from dashboard.components import cache
+from dashboard.components import cache, plan
 from tests.pages.conftest import add_run, open_app
 
 PAGES = ["dashboard/prune.py", "dashboard/sparsity.py", "dashboard/runs.py"]
@@ -197,6 +199,46 @@ def test_stages_are_chosen_with_their_fields_and_reach_the_run(submitted):
     (config,) = submitted
     assert [stage.name for stage in config.stages] == ["reallocation", "barber"]
     assert (config.stages[0].lsa, config.stages[1].threshold) == (True, 0.25)
+
+
+def test_further_corpora_are_chosen_and_reach_the_run(submitted, tmp_path):
+    (tmp_path / "mine.txt").write_text("Words.")
+    app = open_app()
+    app.multiselect(key="evaluation_also").set_value(["text"]).run()
+    app.text_input(key="evaluation_also_text_path").set_value(str(tmp_path / "mine.txt")).run()
+    button(app, "Start").click().run()
+    assert not app.exception
+    (config,) = submitted
+    assert config.evaluation.also == (TextFile(path=str(tmp_path / "mine.txt")),)
+    assert config.evaluation.corpus == EmbeddedCorpus()
+
+
+def test_the_same_corpus_twice_is_one_sentence(store):
+    app = open_app()
+    app.multiselect(key="evaluation_also").set_value(["embedded"]).run()
+    assert [error.value for error in app.error] == [
+        "evaluation.also names Embedded: English Wikipedia again; a corpus is measured once, so leave it out."
+    ]
+
+
+def test_a_link_restores_further_corpora(store, tmp_path):
+    (tmp_path / "mine.txt").write_text("Words.")
+    evaluation = Evaluation(also=(TextFile(path=str(tmp_path / "mine.txt")),), windows=7)
+    app = open_app(**plan.address(RunConfig(evaluation=evaluation)))
+    assert app.multiselect(key="evaluation_also").value == ["text"]
+    assert app.text_input(key="evaluation_also_text_path").value == str(tmp_path / "mine.txt")
+    assert app.number_input(key="evaluation_windows").value == 7
+
+
+def test_further_corpora_are_shown_dense_beside_pruned(store):
+    also = CorpusPerplexity(
+        evaluated_on="mine.txt, 2 × 256 tokens", dense=perplexity([2.0], 8), pruned=perplexity([3.0, 3.2], 8)
+    )
+    add_run(store, also=(also,))
+    app = open_app()
+    (line,) = [text.value for text in app.markdown if "mine.txt" in text.value]
+    assert line.startswith(f"- **mine.txt, 2 × 256 tokens**: perplexity {np.exp(2.0):.2f}")
+    assert f" → {np.exp(3.1):.2f} ± {0.1 * np.exp(3.1):.2f}" in line
 
 
 @pytest.mark.parametrize(

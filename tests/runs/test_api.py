@@ -476,8 +476,8 @@ def test_a_run_deleted_while_it_is_saved_leaves_nothing(
         run_config(config(), store)
     second.close()
     assert store.runs() == []
-    artifacts = Settings().artifacts
-    assert not artifacts.exists() or list(artifacts.iterdir()) == []
+    left = {file.name for file in Settings().artifacts.iterdir()}
+    assert {name for name in left if not name.startswith("dense-")} == set(), "what is known of the dense model stays"
 
 
 def test_closing_the_generator_stops_and_restores_the_model(config: Configs, store: Store) -> None:

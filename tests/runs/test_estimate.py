@@ -9,6 +9,7 @@ import pytest
 from core import estimate as module
 from core.api import make_config
 from core.config import Identity, RunConfig
+from core.data import TextFile
 from core.estimate import Estimate, estimate, known_speed, measure_speed, stored_speed
 from core.evaluation.result import perplexity
 from core.models.sources import LocalFolder
@@ -163,6 +164,22 @@ def test_memory_grows_with_what_is_held() -> None:
     assert of(config(evaluation_batch_size=64)).memory > base
     assert of(config("sparsegpt")).memory > base
     assert of(config(dtype="bfloat16")).memory < base
+
+
+def test_every_further_corpus_takes_as_long() -> None:
+    base = config()
+    also = base.model_copy(
+        update={"evaluation": base.evaluation.model_copy(update={"also": (TextFile(path="a"),) * 2})}
+    )
+    one, three = of(base), of(also)
+    assert three.dense_seconds == pytest.approx(3 * one.dense_seconds)
+    assert three.pruned_seconds == pytest.approx(3 * one.pruned_seconds)
+    assert (three.prune_seconds, three.memory) == (one.prune_seconds, one.memory)
+
+
+def test_logits_take_bounded_memory() -> None:
+    small, large, huge = (of(config(evaluation_batch_size=size)).memory for size in (64, 512, 1024))
+    assert small < large == huge
 
 
 def test_all_of_the_text_is_estimated_too() -> None:
