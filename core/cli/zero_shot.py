@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,6 @@ def _print(title: str, table: pd.DataFrame) -> None:
 
 def _cell(value: float, error: float) -> str:
     """In percent; NaN is what there is none of."""
-    if value != value:
+    if math.isnan(value):
         return "–"
-    return f"{value:.2%}" if error != error else f"{value:.2%} ± {error:.2%}"
+    return f"{value:.2%}" if math.isnan(error) else f"{value:.2%} ± {error:.2%}"

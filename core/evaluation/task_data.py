@@ -17,7 +17,7 @@ from core.evaluation.tasks import TASKS, Document, Task, TaskName
 
 _SUFFIXES = (".jsonl", ".parquet")
 _SPLIT = "local"
-_SECONDS = 10  # to wait for the hub's answer
+_PATIENCE = 10  # seconds for the hub to answer
 
 
 def tasks_in(folder: Path) -> tuple[TaskName, ...]:
@@ -146,7 +146,7 @@ class HubDataSet:
         from huggingface_hub import HfApi
 
         try:
-            commit = HfApi().dataset_info(self.label, timeout=_SECONDS).sha
+            commit = HfApi().dataset_info(self.label, timeout=_PATIENCE).sha
         except (HTTPError, OSError) as error:
             raise self._unreadable(error) from error
         assert commit is not None
