@@ -12,16 +12,21 @@ import streamlit as st
 
 from core.config import Identity, RunConfig, identify
 from core.errors import InputError
+from core.evaluation.tasks import TaskName
+from core.evaluation.zero_shot import TaskChoice, harness_version
 from core.measured import measured_values
 from core.measurements import Measurement
 from core.measurements.allocation import AllocationBasis
 from core.measurements.spectra import Spectra
+from core.measurements.zero_shot import ZeroShot
 from core.models.profiles import stored_profile
 from core.models.sources import ModelSource
 from core.profile import ModelProfile
 from core.store import Run, Store
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from core.jobs import Jobs
     from core.spectra.likelihood import Comparison
 
@@ -173,3 +178,47 @@ def _line_sparsity(run_id: str, attempt_id: int, module: str) -> tuple[np.ndarra
 def line_sparsity(run: Run, module: str) -> tuple[np.ndarray, np.ndarray]:
     """Share of weights the mask prunes in each row [out] and each column [in] of a module."""
     return _line_sparsity(run.id, run.attempt.id, module)
+
+
+def module_difference(a: Run, b: Run) -> pd.DataFrame:
+    """How two finished runs differ, module by module."""
+    return _module_difference(a.id, a.finished_attempt, b.id, b.finished_attempt)
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing the masks …")
+def _module_difference(a: str, a_attempt: int | None, b: str, b_attempt: int | None) -> pd.DataFrame:
+    from core.difference import module_difference as difference
+
+    return difference(store().run(a), store().run(b), store())
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the text …")
+def token_pieces(source: str, tokens: tuple[int, ...]) -> list[str]:
+    """The text of each token, for the model with this canonical text."""
+    from core.evaluation.token_text import pieces
+
+    return pieces(tokens, _tokenizer(source))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _tokenizer(source: str) -> PreTrainedTokenizerBase:
+    return ModelSource.coerce(json.loads(source)).load_tokenizer()
+
+
+@st.cache_data(ttl=30, max_entries=32, show_spinner="Looking up the tasks …")
+def _task_data(choice: str) -> tuple[str, dict[TaskName, str], str] | str:
+    """The choice with all it leaves open, its documents and the harness's version; or why there is no such thing."""
+    try:
+        resolved = TaskChoice.model_validate_json(choice).resolved()
+        return resolved.model_dump_json(), resolved.fingerprints(), harness_version()
+    except InputError as error:
+        return str(error)
+
+
+def zero_shot(run: Run, choice: TaskChoice) -> ZeroShot:
+    """The measurement of what a run left. Raises InputError where something that it needs is missing."""
+    found = _task_data(choice.model_dump_json())
+    if isinstance(found, str):
+        raise InputError(found)
+    text, data, harness = found
+    return ZeroShot.of_run(run, choice=TaskChoice.model_validate_json(text), data=data, harness=harness)

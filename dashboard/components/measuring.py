@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -17,16 +18,24 @@ def offer(measurement: Measurement, label: str, why: str, place: str = "page") -
 
     ``place`` tells two offers of the same on one page apart.
     """
-    record = cache.store().measurement(measurement.id)
-    if record and record.attempt.active:
-        _live(measurement.id, place)
+    offer_all([measurement], label, why, place)
+
+
+def offer_all(measurements: Sequence[Measurement], label: str, why: str, place: str = "page") -> None:
+    """The same for several things that are wanted together, none of them known yet."""
+    records = [record for one in measurements if (record := cache.store().measurement(one.id))]
+    active = [record for record in records if record.attempt.active]
+    for record in active:
+        _live(record.id, place)
+    if active:
         return
-    if record:
+    for record in records:
         _ended_early(record)
     st.info(why, icon=":material/info:")
-    if st.button(label, type="primary", icon=":material/straighten:", key=f"measure_{place}_{measurement.id}"):
+    if st.button(label, type="primary", icon=":material/straighten:", key=f"measure_{place}_{measurements[0].id}"):
         try:
-            cache.jobs().measure(measurement)
+            for measurement in measurements:
+                cache.jobs().measure(measurement)
         except InputError as error:
             st.error(explain(error), icon=":material/error:")
         else:

@@ -12,11 +12,12 @@ ABOUT = (
     "Every number on a page comes from a run that can be repeated from its config."
 )
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
-PRUNE, SPECTRA, SPARSITY, CURVES, RUNS = (
+PRUNE, SPECTRA, SPARSITY, CURVES, COMPARE, RUNS = (
     "dashboard/prune.py",
     "dashboard/spectra.py",
     "dashboard/sparsity.py",
     "dashboard/curves.py",
+    "dashboard/compare.py",
     "dashboard/runs.py",
 )
 
@@ -28,6 +29,7 @@ def navigation() -> StreamlitPage:
             st.Page(SPECTRA, title="Spectra", icon=":material/ssid_chart:"),
             st.Page(SPARSITY, title="Sparsity", icon=":material/grid_on:"),
             st.Page(CURVES, title="Curves", icon=":material/show_chart:"),
+            st.Page(COMPARE, title="Compare", icon=":material/compare_arrows:"),
             st.Page(RUNS, title="Runs", icon=":material/history:"),
         ],
         position="top",

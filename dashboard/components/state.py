@@ -77,6 +77,23 @@ def choose_run(run_id: str) -> None:
     _selected()["run"] = run_id
 
 
+def other_run(first: Run) -> Run | None:
+    """The choice of a finished run to hold against the selected one; the latest other at first."""
+    runs = {run.id: run for run in cache.store().runs() if run.result is not None and run.id != first.id}
+    if _selected()["with"] not in runs:
+        _selected()["with"] = next(iter(runs), None)
+    run_id = _choice(
+        "Compare it with",
+        "with",
+        list(runs),
+        index=None,
+        format_func=lambda run_id: title(runs[run_id]),
+        placeholder="Choose a run" if runs else "No other finished run yet",
+        help="The second run (B). The first (A) is the one in the sidebar. Both are part of the address.",
+    )
+    return runs.get(run_id) if run_id else None
+
+
 def open_run(run_id: str, page: str) -> None:
     """Selects a run and goes to a page that shows it."""
     _selected()["run"] = run_id
@@ -128,6 +145,7 @@ def _selected() -> dict[str, Any]:
             "block": int(block) if block.isdecimal() else None,
             "module": address.get("module"),
             "sweep": address.get("sweep"),
+            "with": address.get("with"),
         }
     selected: dict[str, Any] = st.session_state["_selected"]
     return selected
