@@ -9,7 +9,10 @@ from core.data.windows import tokenize, windows_to_evaluate_on
 from core.models.sources import Embedded
 
 TEST = Path(__file__).parents[3] / "shared" / "data" / "wikitext2-raw-test.jsonl"
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not TEST.is_file(), reason=f"WikiText-2's test split is not at {TEST}")]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not TEST.is_file(), reason=f"WikiText-2's test split is not at {TEST}"),
+]
 
 
 def test_wikitext2_is_complete(tmp_path, monkeypatch):
