@@ -40,7 +40,7 @@ class HubFile:
 
 
 def commit_of(file: HubFile) -> str:
-    """The commit that the file's revision means; what it last meant where the hub does not say and the file is here."""
+    """The commit that the file's revision means; where the hub does not say, the one at which the file is here."""
     return _commit_of(file, settings().cache)
 
 
@@ -49,17 +49,12 @@ def _commit_of(file: HubFile, cache: Path) -> str:
     from httpx2 import HTTPError
 
     try:
-        commit = _ask(file, file.revision)
+        return _ask(file, file.revision)
     except (HTTPError, OSError):
         for known in _known_commits(file):
             if here(file, known):
                 return known
         raise
-    note = _note(file)
-    with writing(note, "PRUNESCOPE_CACHE"):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(commit, encoding="utf-8")
-    return commit
 
 
 def fetched(file: HubFile, commit: str) -> Path:
@@ -70,8 +65,14 @@ def fetched(file: HubFile, commit: str) -> Path:
         return found
     _ask(file, commit)
     if file.lines is not None:
-        return _download_head(file, commit)
-    return Path(hf_hub_download(file.repo, file.path, repo_type="dataset", revision=commit))
+        downloaded = _download_head(file, commit)
+    else:
+        downloaded = Path(hf_hub_download(file.repo, file.path, repo_type="dataset", revision=commit))
+    note = _note(file)
+    with writing(note, "PRUNESCOPE_CACHE"):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(commit, encoding="utf-8")
+    return downloaded
 
 
 def here(file: HubFile, commit: str) -> Path | None:
@@ -98,7 +99,7 @@ def _ask(file: HubFile, revision: str) -> str:
 
 
 def _known_commits(file: HubFile) -> Iterator[str]:
-    """What the revision meant when it was last looked up from here, and when another program last downloaded the file."""
+    """The commit last downloaded from here, and the one that another program left in the hub's cache for the revision."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -136,6 +136,13 @@ def read_corpus(name: str, purpose: str) -> dict[str, Any]:
     return answer | {"seconds": time.perf_counter() - started}
 
 
+def look_up(name: str, purpose: str) -> str:
+    """A corpus's fingerprint; nothing is downloaded."""
+    from core.data import Corpus
+
+    return str(Corpus.coerce(name).fingerprint(purpose))
+
+
 def open_app(config: dict[str, Any]) -> list[int]:
     """Starts workers as the dashboard does and submits a run; the attempt's id and the workers' process ids."""
     from core.config import RunConfig

@@ -418,6 +418,16 @@ BAD_INPUT: dict[str, Bad] = {
         lambda at: {"calibration_corpus": at.text("déjà vu".encode("latin-1"))},
         ["bad.txt", "UTF-8"],
     ),
+    "JSON lines without the field": (
+        lambda at: {"evaluation_corpus": _file(at.tmp_path / "bad.jsonl", b'{"words": "a"}')},
+        ["bad.jsonl", "'text'", "words"],
+    ),
+    "field of a text that has none": (
+        lambda at: {"calibration_corpus_field": "words"},
+        ["--calibration-corpus-field", "calibration corpus 'text'"],
+    ),
+    "unknown corpus": (lambda at: {"evaluation_corpus": "wikitext"}, ["wikitext", "Did you mean 'wikitext2'"]),
+    "pasted nothing": (lambda at: {"evaluation_corpus": "pasted"}, ["pasted", "empty"]),
     "unknown method": (lambda at: {"method": "wandaa"}, ["method", "wandaa", "Did you mean 'wanda'"]),
     "unknown allocation": (lambda at: {"allocation": "unform"}, ["allocation", "unform", "uniform"]),
     "option of another method": (
@@ -454,6 +464,26 @@ def test_bad_input_is_one_sentence_before_there_is_a_run(
         assert store.runs() == []
     elif store.runs():
         assert [(run.status, run.attempt.message) for run in store.runs()] == [("failed", message)]
+
+
+def test_the_same_text_as_a_file_as_documents_and_pasted(
+    tiny_folder: Folders, texts: Texts, tmp_path: Path, store: Store
+) -> None:
+    documents = texts["evaluation"].read_text().split("\n\n")
+    lines = "".join(json.dumps({"words": document}) + "\n" for document in documents)
+    ways: dict[str, dict[str, Any]] = {
+        "text": {"evaluation_corpus": _file(tmp_path / "a.txt", "\n\n".join(documents).encode())},
+        "documents": {
+            "evaluation_corpus": _file(tmp_path / "a.jsonl", lines.encode()),
+            "evaluation_corpus_field": "words",
+        },
+        "pasted": {"evaluation_corpus": "pasted", "evaluation_corpus_content": "\n\n".join(documents)},
+    }
+    for way in ways.values():
+        assert core("prune", *run_options(tiny_folder(), texts, **way)).exit_code == 0
+    runs = {run.config.evaluation.corpus.name: run for run in store.runs()}
+    assert runs.keys() == ways.keys()
+    assert len({run.result.perplexity.value for run in runs.values() if run.result}) == 1
 
 
 @pytest.mark.parametrize("purpose", ["calibration", "evaluation"])

@@ -246,6 +246,16 @@ def test_what_was_downloaded_works_without_a_hub(
         assert after["seconds"] < 2
 
 
+def test_what_was_only_looked_up_since_does_not_hide_what_was_downloaded(
+    machine: Machine, hub: Hub, process: Process, place: Path, kept: Path, tmp_path: Path
+) -> None:
+    before = machine.ask("read_corpus", "wikitext2", "evaluation")
+    with at(hub.repos[WIKITEXT], publish(tmp_path / "newer")[WIKITEXT]) as newer:
+        assert newer in process(hub.address, place, kept).ask("look_up", "wikitext2", "evaluation")
+    after = process(NO_ONE, place, kept).ask("read_corpus", "wikitext2", "evaluation")
+    assert {**after, "seconds": 0} == {**before, "seconds": 0}
+
+
 def test_what_another_program_downloaded_works_without_a_hub(hub: Hub, process: Process, tmp_path: Path) -> None:
     code = (
         "from huggingface_hub import hf_hub_download; hf_hub_download('ptb-text-only/ptb_text_only', "
@@ -270,7 +280,7 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(hub: Hub, process: Pro
     finally:
         hub.cut = ()
     assert found["refused"].startswith("corpus = 'c4' ")
-    assert [file.suffix for file in (tmp_path / "cache" / "corpora").iterdir()] == [".commit"]
+    assert list((tmp_path / "cache" / "corpora").iterdir()) == []
     assert len(peer.ask("read_corpus", "c4", "evaluation")["documents"]) == 1100
 
 
