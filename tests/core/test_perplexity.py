@@ -128,6 +128,22 @@ def test_memory_is_bounded_for_a_vocabulary_of_262144(monkeypatch, tmp_path):
     assert float(losses.mean()) == pytest.approx(math.log(2**18), rel=0.01), "a random model knows nothing"
 
 
+def test_a_large_vocabulary_has_no_bias():
+    """float32 sums of many exponentials may all err in one direction; then perplexities of any two programs differ."""
+    config = AutoConfig.for_model(
+        "llama", vocab_size=2**17, hidden_size=32, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.lm_head.weight.data.mul_(40)  # as peaked as a trained model: logits that spread over some units
+    windows = torch.randint(2**17, (4, 64), generator=torch.Generator().manual_seed(0))
+    ours = all_losses(model, windows, 4).double()
+    with torch.no_grad():
+        logits = model(input_ids=windows).logits.double()[:, :-1]
+    expected = logits.logsumexp(-1) - logits.gather(-1, windows[:, 1:, None])[..., 0]
+    assert abs(float((ours - expected).mean())) < 5e-7
+
+
 def test_losses_are_computed_in_float32_from_bfloat16(tiny_model, tokens):
     model = tiny_model("llama").to(torch.bfloat16)
     np.testing.assert_allclose(all_losses(model, tokens, 1), naive_token_losses(model, tokens), rtol=1e-5, atol=1e-5)
