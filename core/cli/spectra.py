@@ -11,10 +11,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from core.api import measure_now
+from core.cli.options import config_values
 from core.cli.output import ProgressBar, console
-from core.cli.subjects import chosen_model, chosen_run
 from core.cli.tables import check_out, write_table
+from core.errors import InputError
 from core.measurements.spectra import Spectra
+from core.models.sources import parse_source
 from core.spectra.hill import Bound, Choice, Tail, fit_name
 from core.spectra.likelihood import compare_tail
 from core.store import Store
@@ -44,12 +46,7 @@ def print_spectra(
     """Prints what matters most of every module, and writes the whole table to ``out``; measured once, then known."""
     check_out(out)
     store = Store.open()
-    run = chosen_run(run_id, store, given)
-    spectra = (
-        Spectra.of_run(run, randomised=randomised)
-        if run
-        else Spectra.of_dense(chosen_model(given), randomised=randomised)
-    )
+    spectra = _wanted(run_id, store, given).model_copy(update={"randomised": randomised})
     with ProgressBar() as bar:
         measure_now(spectra, store, bar)
     name = fit_name(fit, bound)
@@ -58,6 +55,19 @@ def print_spectra(
         table = table.join(_comparisons(table, spectra, store))
     _print(f"{spectra.label}, fit {name}", table, compare)
     write_table(table, out)
+
+
+def _wanted(run_id: str | None, store: Store, given: dict[str, Any]) -> Spectra:
+    values = config_values(given)
+    if run_id is not None:
+        if given.get("model"):
+            raise InputError("--run says which model it is; leave --model out.")
+        run = store.run(run_id)
+        if run.result is None:
+            raise InputError(f"run = {run_id!r} has not finished, so there is no pruned model; repeat the run.")
+        return Spectra.of_run(run)
+    source = parse_source(values["model"], **values["model_options"])
+    return Spectra(model=source, revision=source.revision_key())
 
 
 def _comparisons(table: pd.DataFrame, spectra: Spectra, store: Store) -> pd.DataFrame:

@@ -19,7 +19,9 @@ def chosen_run(run_id: str | None, store: Store, given: dict[str, Any]) -> Run |
         return None
     for name in MODEL_OPTIONS:
         if given.get(name) is not None:
-            raise InputError(f"--run says which model it is; leave --{name.replace('_', '-')} out.")
+            raise InputError(
+                f"--run says which model it is, and how it is loaded; leave --{name.replace('_', '-')} out."
+            )
     run = store.run(run_id)
     if run.result is None:
         raise InputError(f"run = {run_id!r} has not finished, so there is no pruned model; repeat the run.")
