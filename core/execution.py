@@ -192,7 +192,7 @@ def _dense_perplexities(
     known = {text.key: found for text in texts if (found := store.perplexity(dense, text.key))}
     if known:
         names = ", ".join(text.label for text in texts if text.key in known)
-        yield Message(text=f"The dense model's perplexity on {names} is known from an earlier run.")
+        yield Message(text=f"The dense model's perplexity on {names} is known already.")
     missing = [text for text in texts if text.key not in known]
     if missing:
         measured = yield from evaluate(model, missing, "Measuring the dense model")

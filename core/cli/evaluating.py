@@ -37,7 +37,7 @@ def print_evaluation(run_id: str | None, out: Path | None, given: dict[str, Any]
         for measurement in measured.values():
             measure_now(measurement, store, bar)
     table = _table(measured, evaluation, store)
-    label = measured["dense"].whose
+    label = measured["dense"].model.label
     _print(f"{run.name}: {label}" if run else label, table)
     if out and out.suffix == ".json":
         with writing(out):

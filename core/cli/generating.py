@@ -27,5 +27,5 @@ def print_continuation(prompt: str, run_id: str | None, given: dict[str, Any]) -
         for continuation in written.values():
             measure_now(continuation, store, bar)
     for kind, continuation in written.items():
-        heading = f"{kind}: {f'{run.name}, ' if run and continuation.run else ''}{continuation.whose}"
-        click.echo(f"--- {heading}\n{prompt}{' → ' if generation.chat else ''}{continuation.text(store)}\n")
+        whose = f"{run.name}, run {run.id}" if run and continuation.run else continuation.model.label
+        click.echo(f"--- {kind}: {whose}\n{prompt}{' → ' if generation.chat else ''}{continuation.text(store)}\n")

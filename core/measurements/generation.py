@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, ClassVar
 
 from core.evaluation.generation import Generation, continuation, prompt_tokens
 from core.events import Event, PhaseStarted, Progress, Working
-from core.measurements.of_model import OfModel
+from core.measurements.base import OfWeights
 
 if TYPE_CHECKING:
     from core.measurements.base import Loader
     from core.store import Store
 
 
-class Continuation(OfModel):
+class Continuation(OfWeights):
     """The text that comes after the prompt of ``generation``; while it is written, the attempt's message holds it so far."""
 
     name: ClassVar[str] = "generation"
-    title: ClassVar[str] = "Continuation of a prompt"
+    title: ClassVar[str] = "Continuation"
 
     generation: Generation
 
     @property
     def label(self) -> str:
         prompt = self.generation.prompt.strip()
-        return f"Continuation: {self.whose}, {prompt if len(prompt) <= 40 else prompt[:39] + '…'!r}"
+        return f"{super().label}, {prompt if len(prompt) <= 40 else prompt[:39] + '…'!r}"
 
     def known(self, store: Store) -> bool:
         return store.finding(self.id) is not None
@@ -37,7 +37,8 @@ class Continuation(OfModel):
 
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
         yield PhaseStarted(phase="Reading the prompt")
-        prompt = prompt_tokens(self.generation, self.source.load_tokenizer(), self.source.profile().max_seqlen)
+        source = self.model.pinned(self.revision)
+        prompt = prompt_tokens(self.generation, source.load_tokenizer(), source.profile().max_seqlen)
         loaded = yield from self.loading(store, load)
         yield PhaseStarted(phase="Writing", total=self.generation.max_new_tokens)
         text = ""

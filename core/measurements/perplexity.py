@@ -10,14 +10,14 @@ from core.errors import InputError
 from core.evaluated import dense_subject, text_key
 from core.evaluation.result import Perplexity, TokenLosses
 from core.events import Event, PhaseStarted
-from core.measurements.of_model import OfModel
+from core.measurements.base import OfWeights
 
 if TYPE_CHECKING:
     from core.measurements.base import Loader
     from core.store import Store
 
 
-class PerplexityOn(OfModel):
+class PerplexityOn(OfWeights):
     """Perplexity and token losses on every corpus of ``evaluation``.
 
     What a run measured itself is known already, what one measurement found is known to all; a run's go when it is deleted
@@ -33,7 +33,7 @@ class PerplexityOn(OfModel):
 
     @property
     def label(self) -> str:
-        return f"Perplexity: {self.whose} on {', '.join(part.corpus.label for part in self.evaluation.each)}"
+        return f"{super().label} on {', '.join(part.corpus.label for part in self.evaluation.each)}"
 
     @property
     def subject(self) -> str:
@@ -60,13 +60,15 @@ class PerplexityOn(OfModel):
         from core.evaluating import evaluate, read_texts
 
         yield PhaseStarted(phase="Reading the text")
-        check_seqlen("evaluation", self.evaluation.seqlen, self.source.profile())
+        source = self.model.pinned(self.revision)
+        check_seqlen("evaluation", self.evaluation.seqlen, source.profile())
         if fingerprints(self.evaluation) != self.fingerprints:
             raise InputError(f"{self.label}: the text has changed since; start again for what it is now.")
-        texts = read_texts(self.evaluation, self.fingerprints, self.source)
+        texts = read_texts(self.evaluation, self.fingerprints, source)
         missing = [text for text in texts if store.perplexity(self.subject, text.key) is None]
         loaded = yield from self.loading(store, load)
         measured = yield from evaluate(loaded.model, missing, "Measuring")
-        self.check_attempt(store)
+        if self.run is not None and store.run(self.run).finished_attempt != self.attempt:
+            raise InputError(f"run = {self.run!r} was repeated meanwhile, so this is not of its weights; start again.")
         for text, evaluated in zip(missing, measured, strict=True):
             store.keep_evaluated(self.subject, text.key, evaluated)

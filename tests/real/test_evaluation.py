@@ -32,7 +32,8 @@ def test_forty_windows_of_wikitext_equal_a_plain_loop(loaded, tmp_path, monkeypa
     text = tmp_path / "wikitext2.txt"
     text.write_text("\n\n".join(rows), encoding="utf-8")
     evaluation, store = Evaluation(corpus=TextFile(path=str(text)), seqlen=128), Store.open()
-    measured = PerplexityOn.of_dense(Embedded(), evaluation=evaluation, fingerprints=fingerprints(evaluation))
+    model, texts = Embedded(), fingerprints(evaluation)
+    measured = PerplexityOn(model=model, revision=model.revision_key(), evaluation=evaluation, fingerprints=texts)
     measure_now(measured, store)
     (found,), (kept,) = measured.found(store), measured.token_losses(store)
 

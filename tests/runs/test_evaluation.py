@@ -53,7 +53,8 @@ def of_run(run: Run, evaluation: Evaluation) -> PerplexityOn:
 
 
 def of_dense(model: ModelSource, evaluation: Evaluation) -> PerplexityOn:
-    return PerplexityOn.of_dense(model, evaluation=evaluation, fingerprints=fingerprints(evaluation))
+    texts = fingerprints(evaluation)
+    return PerplexityOn(model=model, revision=model.revision_key(), evaluation=evaluation, fingerprints=texts)
 
 
 def values(measurement: PerplexityOn, store: Store) -> list[float]:

@@ -219,6 +219,11 @@ def test_a_broken_model_is_one_sentence(tiny_folder: Folders) -> None:
 
 # Kept of a model or run ------------------------------------------------------------------------------------------------
 
+
+def dense_of(model: ModelSource, generation: Generation) -> Continuation:
+    return Continuation(model=model, revision=model.revision_key(), generation=generation)
+
+
 STAGES: dict[str, dict[str, Any]] = {
     "plain": {},
     "updated": {"method": "sparsegpt"},
@@ -234,7 +239,7 @@ def test_a_run_continues_with_its_own_weights(config: Configs, store: Store, kin
     loaded, run = run_config(base.model_validate({**base.model_dump(), **changes}), store)
     generation = Generation(prompt=PROMPT, max_new_tokens=30)
     pruned = Continuation.of_run(run, generation=generation)
-    dense = Continuation.of_dense(run.config.model, run.identity.model_revision, generation=generation)
+    dense = dense_of(run.config.model, generation)
     assert pruned.text(store) is None
     measure_now(pruned, store)
     measure_now(dense, store)
@@ -285,7 +290,7 @@ def test_a_prompt_without_room_loads_no_model(
     tiny_folder: Folders, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = LocalFolder(path=str(tiny_folder()))
-    wanted = Continuation.of_dense(model, generation=Generation(prompt="The river. " * 40))
+    wanted = dense_of(model, Generation(prompt="The river. " * 40))
     monkeypatch.setattr(ModelSource, "load", lambda source: pytest.fail("the model was loaded"))
     with pytest.raises(InputError, match="beyond the model's maximum of 64 tokens"):
         measure_now(wanted, store)
@@ -347,7 +352,7 @@ def test_no_room_on_the_command_line_is_one_sentence(tiny_folder: Folders, store
 
 def test_a_model_that_has_changed_is_refused(own_folder: Path, store: Store) -> None:
     generation = Generation(prompt=PROMPT, max_new_tokens=3)
-    wanted = Continuation.of_dense(LocalFolder(path=str(own_folder)), generation=generation)
+    wanted = dense_of(LocalFolder(path=str(own_folder)), generation)
     shutil.copy(own_folder / "config.json", own_folder / "more.json")
     with pytest.raises(InputError, match="has changed since"):
         measure_now(wanted, store)
