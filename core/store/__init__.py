@@ -2,5 +2,17 @@
 
 from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
 from core.store.store import Store
+from core.store.sweep_records import PointState, SweepProgress, SweepRecord
 
-__all__ = ["ACTIVE", "Attempt", "MeasurementRecord", "Run", "RunResult", "Status", "Store"]
+__all__ = [
+    "ACTIVE",
+    "Attempt",
+    "MeasurementRecord",
+    "PointState",
+    "Run",
+    "RunResult",
+    "Status",
+    "Store",
+    "SweepProgress",
+    "SweepRecord",
+]

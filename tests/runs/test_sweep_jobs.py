@@ -11,8 +11,8 @@ import pytest
 from core.api import run_config
 from core.config import RunConfig
 from core.errors import InputError, NotFound
+from core.store import SweepProgress, SweepRecord
 from core.sweeps import Sweep
-from core.sweeps.records import SweepProgress, SweepRecord
 from tests.runs.desk import PATIENCE, Configs, Desk, open_desk, wait
 from tests.runs.material import intact
 
