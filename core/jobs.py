@@ -25,10 +25,9 @@ from core.models.dense import DenseModels
 from core.models.sources import Embedded, ModelSource
 from core.profile import ModelProfile
 from core.settings import Settings, settings
-from core.store import Attempt, Store
+from core.store import Attempt, Store, SweepRecord
 from core.sweeps import Sweep
 from core.sweeps.points import Point, settle
-from core.sweeps.records import SweepRecord
 from core.sweeps.running import attempts_due
 from core.target import check_target
 

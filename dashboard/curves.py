@@ -9,7 +9,7 @@ from core.errors import InputError, explain
 from core.methods import Method
 from core.published import against_published, published_table
 from core.store import Run
-from core.sweeps.records import SweepProgress, SweepRecord
+from core.store.sweep_records import SweepProgress, SweepRecord
 from core.sweeps.table import curve, measured_on, sweep_table
 from dashboard.components import cache, plot, state, sweep_plan, sweep_progress
 from dashboard.components.charts.curves import Style, clicked_run, curves

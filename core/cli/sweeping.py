@@ -22,11 +22,10 @@ from core.disk import writing
 from core.errors import Cancelled, InputError
 from core.models.profiles import known_profile
 from core.models.sources import parse_source
-from core.store import Run, Store
+from core.store import Run, Store, SweepRecord
 from core.sweeps import Axis, LeftOut, Sweep
 from core.sweeps.axis import SEED
 from core.sweeps.points import settle
-from core.sweeps.records import SweepRecord
 from core.sweeps.running import run_sweep
 from core.sweeps.table import RECIPE, markdown, measured_on, plain_records, sweep_table
 
@@ -119,11 +118,11 @@ def complete(record: SweepRecord, store: Store, figures: Sequence[str], out: Pat
     """Runs what is missing, and prints the table. Raises InputError, after that, where points failed."""
     from core.models.loading import resolve_device
 
-    for device in {planned.config.model.device for planned in record.sweep.planned}:
-        resolve_device(device)
     store.reconcile()
     progress = store.sweeps.progress(record.id)
     if progress.due:
+        for device in {planned.config.model.device for planned in record.sweep.planned}:
+            resolve_device(device)
         with SweepBar(len(progress.points) - len(progress.due), len(progress.points)) as bar:
 
             def begin(run: Run) -> SweepBar:

@@ -1,7 +1,18 @@
 """The run store: a database for what happened, a folder for what came out."""
 
-from core.status import ACTIVE, Status
-from core.store.records import Attempt, MeasurementRecord, Run, RunResult
+from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
 from core.store.store import Store
+from core.store.sweep_records import PointState, SweepProgress, SweepRecord
 
-__all__ = ["ACTIVE", "Attempt", "MeasurementRecord", "Run", "RunResult", "Status", "Store"]
+__all__ = [
+    "ACTIVE",
+    "Attempt",
+    "MeasurementRecord",
+    "PointState",
+    "Run",
+    "RunResult",
+    "Status",
+    "Store",
+    "SweepProgress",
+    "SweepRecord",
+]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel
 
 from core.config import Identity, RunConfig
 from core.evaluation.result import CorpusPerplexity, Perplexity
 from core.measurements.base import Measurement
 from core.numbers import Figure
-from core.status import ACTIVE, Status
+
+Status = Literal["queued", "running", "finished", "failed", "cancelled", "interrupted"]
+ACTIVE: frozenset[Status] = frozenset({"queued", "running"})
 
 
 class RunResult(BaseModel, frozen=True):

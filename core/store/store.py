@@ -22,11 +22,10 @@ from core.events import Event, PhaseStarted, Progress, Working, event_from_json
 from core.lazy import torch
 from core.measurements.base import Measurement
 from core.settings import Settings, settings
-from core.status import ACTIVE, Status
 from core.store import artifacts, liveness
 from core.store.artifacts import Artifacts
 from core.store.database import open_database
-from core.store.records import Attempt, MeasurementRecord, Run, RunResult
+from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
 from core.store.sweeps import Sweeps
 from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow, about_run
 

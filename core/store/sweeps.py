@@ -12,12 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import NotFound
-from core.status import ACTIVE
-from core.store.records import Run
+from core.store.records import ACTIVE, Run
+from core.store.sweep_records import PointState, SweepProgress, SweepRecord
 from core.store.tables import AttemptRow, RunRow, SweepPointRow, SweepRow
 from core.sweeps import LeftOut, Sweep
 from core.sweeps.points import Point
-from core.sweeps.records import PointState, SweepProgress, SweepRecord
 
 _LATEST = {
     "state": AttemptRow.status,

@@ -11,9 +11,8 @@ from core.models.dense import DenseModels
 from core.models.profiles import known_profile
 from core.models.sources import ModelSource
 from core.profile import ModelProfile
-from core.store import Attempt, Run, Store
+from core.store import Attempt, Run, Store, SweepRecord
 from core.sweeps.points import Point, settle
-from core.sweeps.records import SweepRecord
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +28,12 @@ def attempts_due(
     ``points``: the sweep's points where they were settled just now. Raises InputError, at the end, where a run was deleted
     and cannot be made again, since its model, a text or the program has changed.
     """
-    settled = settle(record.sweep, profile_of)[0] if points is None else points
-    known = {point.run_id: point for point in settled}
+    due = store.sweeps.progress(record.id).due
+    if due and points is None:
+        points, _ = settle(record.sweep, profile_of)
+    known = {point.run_id: point for point in points or ()}
     lost = 0
-    for point in store.sweeps.progress(record.id).due:
+    for point in due:
         if store.sweeps.is_finished(point.run_id):  # by another process, since the loop began
             continue
         try:

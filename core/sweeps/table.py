@@ -74,7 +74,7 @@ def _recipe(run: Run) -> str:
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """One row for all runs of ``sweep_table`` that differ in nothing but the seed.
 
-    Measured columns are means (so is ``standard error``, for all seeds are measured on the same windows);
+    Measured numbers are means (so is ``standard error``, for all seeds are measured on the same windows);
     ``standard deviation`` is the perplexity's over the ``seeds`` many seeds (divided by n - 1; NaN for one), beside its
     ``minimum`` and ``maximum``; ``runs`` are their ids.
     """
@@ -87,6 +87,7 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     rows["minimum"], rows["maximum"] = groups["perplexity"].min(), groups["perplexity"].max()
     rows["seeds"] = groups.size()
     rows["runs"] = groups["run"].agg(tuple)
+    rows.loc[rows["seeds"] > 1, ["retained score", "block loss"]] = ""  # words about one run
     return rows.reset_index().drop(columns=["seed", "run"])
 
 
@@ -102,7 +103,7 @@ def curve(table: pd.DataFrame, x: str = "target", line: Sequence[str] = ("method
     clash = points[points.duplicated([*line, x], keep=False)]
     if len(clash):
         told = [name for name in points.columns[: points.columns.get_loc("target")] if name != RECIPE]
-        groups = clash.groupby([*line, x])
+        groups = clash.groupby([*line, x], dropna=False)
         mixed = [name for name in told if name not in (x, *line) and (groups[name].nunique(dropna=False) > 1).any()]
         raise InputError(
             f"The lines by {', '.join(line)} mix runs that differ in {', '.join(mixed) or 'what no column tells'}; "

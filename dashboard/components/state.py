@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.profile import ModelProfile
 from core.store import Run
-from core.sweeps.records import SweepRecord
+from core.store.sweep_records import SweepRecord
 from dashboard.components import cache, text
 
 ANY = "all"

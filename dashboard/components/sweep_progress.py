@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import InputError, explain
-from core.sweeps.records import SweepProgress, SweepRecord
+from core.store.sweep_records import SweepProgress, SweepRecord
 from dashboard.components import cache
 
 

@@ -29,7 +29,7 @@ def run_of(perplexity: float | None, identity: Identity = IDENTITY, error: float
             parameters=60,
             dense_bytes=240,
             bitmask_bytes=130,
-            figures={"mean_error": 0.25},
+            figures={"mean_error": 0.25, "retained_plain": 1.0, "retained_reallocated": 2.0},
             evaluated_on="a text, 2 × 32 tokens",
             calibrated_on="another, 4 × 32 tokens",
             prune_seconds=1.5,
@@ -109,6 +109,7 @@ def test_seeds_are_taken_together_by_hand() -> None:
     assert points["standard deviation"].tolist()[::2] == pytest.approx([2.0, statistics.stdev([5.0, 6.0])])
     assert math.isnan(points["standard deviation"].tolist()[1])
     assert points["standard error"].tolist() == [0.5, 0.5, 0.5]
+    assert points["retained score"].tolist() == ["", "1 → 2", ""]
     assert points["runs"].tolist()[0] == tuple(run.id for run in runs[:3])
 
 

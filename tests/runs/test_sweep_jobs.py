@@ -11,8 +11,8 @@ import pytest
 from core.api import run_config
 from core.config import RunConfig
 from core.errors import InputError, NotFound
+from core.store import SweepProgress, SweepRecord
 from core.sweeps import Sweep
-from core.sweeps.records import SweepProgress, SweepRecord
 from tests.runs.desk import PATIENCE, Configs, Desk, open_desk, wait
 from tests.runs.material import intact
 
@@ -103,13 +103,13 @@ def test_sweeps_share_their_points_with_each_other_and_with_single_runs(desk: De
 
 def test_cancelling_stops_what_waits_and_what_runs_and_resume_goes_on(desk: Desk, slow: Configs) -> None:
     base = slow(calibration__seed=3, evaluation__windows=150)
-    sweep = Sweep.of(base, sparsity=[0.3, 0.4, 0.5])
+    sweep = Sweep.of(base, sparsity=[0.3, 0.4, 0.5, 0.6])
     record = desk.jobs.sweep(sweep)
     wait(lambda: progress(desk, record).running)
     desk.jobs.cancel_sweep(record.id)
     assert progress(desk, record).counts.get("queued") is None  # at once
     cancelled = until_done(desk, record)
-    assert cancelled.counts == {"cancelled": 3}
+    assert cancelled.counts == {"cancelled": 4}
     (begun,) = [point for point in cancelled.points if desk.store.attempts(point.run_id)[-1].started_at]
     assert begun.turn == 0
 
@@ -117,7 +117,8 @@ def test_cancelling_stops_what_waits_and_what_runs_and_resume_goes_on(desk: Desk
     wait(lambda: progress(desk, record).running)
     single = desk.jobs.submit(slow("wanda", calibration__seed=30, evaluation__windows=5))
     desk.until(single, "finished")
-    assert progress(desk, record).counts["queued"] >= 1  # a single run goes before the points that wait
+    # A single run goes before the points that wait, but for the second one, which the worker may hold already.
+    assert progress(desk, record).counts["queued"] >= 1
     desk.jobs.cancel_sweep(record.id)
     until_done(desk, record)
 

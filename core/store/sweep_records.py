@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from core.status import ACTIVE, Status
+from core.store.records import ACTIVE, Status
 from core.sweeps.sweep import LeftOut, Sweep
 
 State = Literal[Status, "missing"]
