@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner
 
 from core.api import measure_now, run_config
+from core.card import model_card
 from core.cli.commands import main
 from core.config import Evaluation, RunConfig, fingerprints, identify
 from core.data import TextFile
@@ -88,6 +89,8 @@ def test_a_run_is_measured_on_every_corpus(config: Configs, store: Store, texts:
         assert result.value == pytest.approx(naive_perplexity(side.model, side.tokenizer, file, 6), rel=1e-5)
     totals = {event.phase: event.total for event in told if isinstance(event, PhaseStarted)}
     assert totals["Measuring the dense model"] == totals["Measuring the pruned model"] == 12
+    card = model_card(run, False, {}, [])
+    assert f"| perplexity on {found.evaluated_on} | {found.dense.value:.3f} | {found.pruned.value:.3f} |" in card
     assert run.id != identify(config("wanda")).run_id(config("wanda"))
 
 
