@@ -20,7 +20,7 @@ def show(record: SweepRecord, progress: SweepProgress) -> None:
     for point in progress.running:
         name = cache.store().run(point.run_id).name
         known = f": {point.phase_done} of {point.phase_total}" if point.phase_total else ""
-        st.caption(f"Now **{name}** · {point.phase or 'Starting'}{known} {point.message}")
+        st.caption(" · ".join(filter(None, [f"Now **{name}**", f"{point.phase or 'Starting'}{known}", point.message])))
     for reason, count in progress.failures.items():
         st.error(f"{count} failed: {reason}", icon=":material/error:")
     _buttons(record, progress)

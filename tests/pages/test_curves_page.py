@@ -164,6 +164,8 @@ def test_the_chart_has_a_line_each_and_the_floor():
     assert clicked_run({"selection": {"points": []}}) is None
     assert figure["layout"]["yaxis"]["type"] == "log"
     assert figure["layout"]["shapes"][0]["y0"] == 18.0
+    assert figure["layout"]["xaxis"]["range"] == pytest.approx([0.26, 0.54])
+    assert list(figure["layout"]["yaxis"]["ticktext"]) == ["20", "25", "30", "35", "40"]
     low, high = figure["layout"]["yaxis"]["range"]
     assert 10**low < 18 < 40 < 10**high
 

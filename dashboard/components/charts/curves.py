@@ -57,7 +57,11 @@ def curves(
         "margin": {"l": 60, "r": 20, "t": 10, "b": 45},
         "showlegend": True,
         "legend": {"orientation": "h", "y": -0.16, "x": 0, "yanchor": "top"},
-        "xaxis": {"title": "Sparsity (share of the prunable weights)", "tickformat": ".0%"},
+        "xaxis": {
+            "title": "Sparsity (share of the prunable weights)",
+            "tickformat": ".0%",
+            "range": _across(points, published),
+        },
         "yaxis": {"title": "Perplexity (lower is better)", "type": "log", "range": _range(values), **_ticks(values)},
         "shapes": [_floor(value) for value in dense.values()],
         "annotations": [_floor_words(name, value) for name, value in dense.items()],
@@ -151,12 +155,26 @@ def _range(values: Sequence[float]) -> list[float] | None:
     return [low - margin, high + margin]
 
 
+_STEPS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), *(tuple(range(10, 100, step)) for step in (5, 2, 1)))
+"""Within a decade; the first that gives enough ticks is taken."""
+_ENOUGH = 3
+
+
 def _ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks at 1, 2, 5, 10 … as plain numbers; over many decades only powers of ten."""
-    finite = [value for value in values if math.isfinite(value) and value > 0]
-    if not finite:
+    """Plain numbers, round ones first: over many decades only powers of ten."""
+    reach = _range(values)
+    if reach is None:
         return {}
-    low, high = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
-    steps = (1, 2, 5) if high - low <= 3 else (1,)
-    at = [step * 10**power for power in range(low, high + 1) for step in steps]
-    return {"tickvals": at, "ticktext": [f"{value:,g}" for value in at]}
+    for steps in _STEPS:
+        decades = range(math.floor(reach[0]) - 1, math.ceil(reach[1]) + 1)
+        at = sorted({step * 10.0**power for power in decades for step in steps})
+        shown = [value for value in at if reach[0] <= math.log10(value) <= reach[1]]
+        if len(shown) >= _ENOUGH:
+            break
+    return {"tickvals": shown, "ticktext": [f"{value:,.0f}" if value >= 100 else f"{value:.4g}" for value in shown]}
+
+
+def _across(points: pd.DataFrame, published: pd.DataFrame | None) -> list[float]:
+    """From a little below the lowest sparsity to a little above the highest."""
+    at = [*points.target, *(published.target if published is not None else ())]
+    return [max(min(at) - 0.04, -0.02), min(max(at) + 0.04, 1.0)]
