@@ -15,9 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload, sessionmaker
 
 from core.config import Identity, RunConfig
-from core.disk import writing
 from core.errors import NotFound
-from core.evaluation.result import Evaluated, Perplexity, TokenLosses
 from core.events import Event, PhaseStarted, Progress, Working, event_from_json
 from core.lazy import torch
 from core.measurements.base import Measurement
@@ -25,12 +23,13 @@ from core.settings import Settings, settings
 from core.store import artifacts, liveness
 from core.store.artifacts import Artifacts
 from core.store.database import open_database
+from core.store.findings import Findings
 from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
 from core.store.sweeps import Sweeps
 from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow, about_run
 
 
-class Store:
+class Store(Findings):
     """The database and the artifact folder of one installation; safe to use from many processes at once."""
 
     def __init__(self, engine: Engine, folder: Path, policy: Settings) -> None:
@@ -347,66 +346,6 @@ class Store:
     def survivors(self, run_id: str) -> dict[str, torch.Tensor] | None:
         """Survivors of updated modules and factors, or None where they were not kept."""
         return artifacts.read_weights(self.folder(run_id)) if self.run(run_id).weights_bytes else None
-
-    # Perplexities -----------------------------------------------------------------------------------------------
-
-    def keep_evaluated(self, subject: str, key: str, found: Evaluated) -> None:
-        """Keeps what was measured of a run, or of a dense model (``core.evaluated``), on a text."""
-        artifacts.write_evaluated(self.folder(subject), key, found)
-
-    def perplexity(self, subject: str, key: str) -> Perplexity | None:
-        """None where it was not measured on that text, or the run was deleted or repeated since."""
-        file = artifacts.evaluated_file(self.folder(subject), key)
-        return artifacts.read_perplexity(file) if file.is_file() else None
-
-    def token_losses(self, subject: str, key: str) -> TokenLosses | None:
-        """None also where the text was too long for them to be kept (``TOKENS_KEPT``)."""
-        file = artifacts.evaluated_file(self.folder(subject), key)
-        return artifacts.read_token_losses(file) if file.is_file() else None
-
-    # Spectra ----------------------------------------------------------------------------------------------------
-
-    def keep_spectra(self, measurement_id: str, found: artifacts.Eigenvalues, table: pd.DataFrame) -> None:
-        with artifacts.new_folder(self.folder(measurement_id), "PRUNESCOPE_HOME") as folder:
-            artifacts.write_spectra(folder, found, table)
-        self._drop_if_deleted(measurement_id)
-
-    def keep_module_spectrum(self, measurement_id: str, module: str, spectrum: artifacts.ModuleSpectrum) -> None:
-        """Keeps one module's until all are there, so that what was stopped can go on; ``keep_spectra`` takes their place."""
-        folder = self.folder(measurement_id)
-        with writing(folder, "PRUNESCOPE_HOME"):
-            folder.mkdir(parents=True, exist_ok=True)
-            artifacts.write_module_spectrum(folder, module, spectrum)
-
-    def module_spectra(self, measurement_id: str) -> dict[str, artifacts.ModuleSpectrum]:
-        """What was kept of them so far, by module."""
-        return artifacts.read_module_spectra(self.folder(measurement_id))
-
-    def has_spectra(self, measurement_id: str) -> bool:
-        return (self.folder(measurement_id) / artifacts.SPECTRA).is_file()
-
-    def eigenvalues(self, measurement_id: str) -> artifacts.Eigenvalues:
-        return artifacts.read_eigenvalues(self.folder(measurement_id))
-
-    def spectra_table(self, measurement_id: str) -> pd.DataFrame:
-        return artifacts.read_spectra(self.folder(measurement_id))
-
-    # Findings ---------------------------------------------------------------------------------------------------
-
-    def keep_finding(self, measurement_id: str, finding: dict[str, Any]) -> None:
-        """Keeps what a measurement found, where JSON holds it."""
-        with artifacts.new_folder(self.folder(measurement_id), "PRUNESCOPE_HOME") as folder:
-            artifacts.write_finding(folder, finding)
-        self._drop_if_deleted(measurement_id)
-
-    def finding(self, measurement_id: str) -> dict[str, Any] | None:
-        folder = self.folder(measurement_id)
-        return artifacts.read_finding(folder) if (folder / artifacts.FINDING).is_file() else None
-
-    def _drop_if_deleted(self, measurement_id: str) -> None:
-        """Removes what was kept of a measurement that was deleted while it was measured."""
-        if self.measurement(measurement_id) is None:
-            shutil.rmtree(self.folder(measurement_id), ignore_errors=True)
 
     # Facts ------------------------------------------------------------------------------------------------------
 
