@@ -152,14 +152,16 @@ def _use(found: dict[str, dict[str, float]], configs: dict[str, RunConfig], prof
     with st.container(horizontal=True):
         if st.button("Use in Prune", type="primary", icon=":material/content_cut:"):
             plan.open_form(config)
-        with st.popover("Edit by hand …", icon=":material/edit:"):
-            _edit(sparsities, config, profile)
+        editor = st.popover("Edit by hand …", icon=":material/edit:", on_change="rerun", key="studio_edit")
+        if editor.open:  # else a table would be made, and drawn, each time a slider moves
+            with editor:
+                _edit(sparsities, config, profile)
         st.download_button(
-            "CSV", as_csv(sparsities, profile), "sparsities.csv", "text/csv",
+            "CSV", lambda: as_csv(sparsities, profile), "sparsities.csv", "text/csv",
             icon=":material/download:", on_click="ignore",
         )  # fmt: skip
         st.download_button(
-            "JSON", as_json(sparsities), "sparsities.json", "application/json",
+            "JSON", lambda: as_json(sparsities), "sparsities.json", "application/json",
             icon=":material/download:", on_click="ignore",
         )  # fmt: skip
 

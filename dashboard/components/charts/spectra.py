@@ -17,7 +17,7 @@ from core.spectra.marchenko_pastur import density
 DENSE, PRUNED, RANDOM, TAIL, BULK = "#0072B2", "#E69F00", "#999999", "#D55E00", "#009E73"
 _BINS = 60
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 45}
-_AROUND, _SMALL, _LARGE, _GAP = 66, 150, 240, 72  # pixels: above and below all panels, of a panel's row, between rows
+_AROUND, _SMALL, _LARGE, _GAP = 66, 160, 250, 88  # pixels: above and below all panels, of a panel's row, between rows
 _PANELS_A_ROW = {"few": 4, "many": 8}
 
 
