@@ -140,7 +140,7 @@ def _floor_words(name: str, value: float) -> dict[str, Any]:
         "xref": "paper",
         "xanchor": "left",
         "y": math.log10(value),
-        "yanchor": "bottom",
+        "yanchor": "top",
         "text": f"{name}: {value:.2f}",
         "showarrow": False,
     }
