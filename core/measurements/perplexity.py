@@ -63,7 +63,7 @@ class PerplexityOn(OfModel):
 
         yield PhaseStarted(phase="Reading the text")
         check_seqlen("evaluation", self.evaluation.seqlen, self.source.profile())
-        if fingerprints(self.evaluation) != self.fingerprints:
+        if fingerprints(self.evaluation.pinned(self.fingerprints)) != self.fingerprints:
             raise InputError(f"{self.label}: the text has changed since; start again for what it is now.")
         texts = read_texts(self.evaluation, self.fingerprints, self.source)
         missing = [text for text in texts if store.perplexity(self.subject, text.key) is None]
