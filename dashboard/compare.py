@@ -13,7 +13,7 @@ from core.store import Run
 from dashboard.components import cache, grid, prompting, shell, state, token_text, zero_shot
 from dashboard.components.charts.grid import Quantity
 
-_OVERLAP = Quantity("overlap", "Overlap of keep masks", ".1%", None, 0.0, 1.0, ".0%")
+_OVERLAP = Quantity("overlap", "Overlap of keep masks", ".1%", low=0.0, high=1.0, tick=".0%")
 
 
 def render() -> None:

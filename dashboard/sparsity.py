@@ -3,14 +3,33 @@
 import pandas as pd
 import streamlit as st
 
+from core.patterns import NM
 from core.store import Run
-from dashboard.components import cache, grid, plot, shell, state, text
-from dashboard.components.charts.grid import ERROR, SPARSITY
-from dashboard.components.charts.sparsity import line_histogram, sparsity_by_block
-
-_SPARSITY_CAPTION = (
-    "Share of each module's weights that the keep mask prunes. Click a cell to select the module on every page."
+from dashboard.components import cache, grid, options, plot, shell, state, text
+from dashboard.components.charts.grid import (
+    DEAD_INPUTS,
+    EMPTY_INPUTS,
+    EMPTY_OUTPUTS,
+    ERROR,
+    MISSED,
+    SPARSITY,
+    Quantity,
 )
+from dashboard.components.charts.sparsity import form_bars, line_histogram, target_bars
+
+_CLICK = "Click a cell to select the module on every page."
+_EXPLAINED = {
+    "sparsity": "Share of each module's weights that the keep mask prunes.",
+    "missed": "What the masks hold less what the allocation asked for; rows and groups lose whole weights, so a little is left.",
+    "empty_outputs": "Rows of the mask without a survivor: such an output is 0 (or its bias) whatever comes in.",
+    "empty_inputs": "Columns of the mask without a survivor: this module no longer reads such an input.",
+    "dead_inputs": "Inputs that were zero for every calibration token; not counted as pruned.",
+}
+_FORMS = {
+    "dense": "every weight",
+    "bitmask": "a bit a weight, and the survivors",
+    "CSR": "each survivor with its column, 4 bytes",
+}
 
 
 def render() -> None:
@@ -20,20 +39,17 @@ def render() -> None:
     if run is None or run.result is None:
         _empty(run)
         return
-    table = cache.modules(run)
+    pattern = _looked_for(run)
+    table = cache.structure(run, pattern.n, pattern.m)
+    table = table.assign(missed=(table.sparsity - table.target).where(_masked(table)))
     _figures(run, table)
-    _grid(table, selection)
-    _module(run, table, selection)
-    st.subheader("Target and achieved, by block")
-    plot.show(
-        sparsity_by_block(_by_block(table)),
-        "sparsity_bars",
-        alt="Bars of the achieved sparsity of each decoder block with its target as a mark.",
-    )
-    st.caption("Weighted by parameters. The mark is what the allocation asked for, the bar what the masks hold.")
+    _grid(table, selection, pattern)
+    _module(run, table, selection, pattern)
+    _targets(table, selection)
+    _forms(run, table, pattern)
     st.download_button(
         "Table of modules (CSV)",
-        table.to_csv(index=False),
+        lambda: table.to_csv(index=False),
         f"{run.id}-modules.csv",
         "text/csv",
         icon=":material/download:",
@@ -52,10 +68,19 @@ def _empty(run: Run | None) -> None:
     st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
 
 
+def _looked_for(run: Run) -> NM:
+    """The N:M pattern that masks are held against: the run's own; 2:4, which hardware knows, where it has none."""
+    return run.config.pattern if isinstance(run.config.pattern, NM) else NM(n=2, m=4)
+
+
+def _masked(table: pd.DataFrame) -> pd.Series:
+    """Where a module has a mask, not having been replaced by factors."""
+    return table.empty_outputs.notna()
+
+
 def _figures(run: Run, table: pd.DataFrame) -> None:
     result = run.result
     assert result is not None
-    dead = int(table.dead_inputs.sum())
     with st.container(horizontal=True):
         st.metric(
             "Sparsity",
@@ -70,37 +95,41 @@ def _figures(run: Run, table: pd.DataFrame) -> None:
             help=f"{result.pruned:,} of {result.parameters:,}.",
             width="content",
         )
-        st.metric(
-            "Dead inputs",
-            f"{dead:,}",
-            help="Inputs that were zero for every calibration token; not counted as pruned.",
-            width="content",
-        )
-
-
-def _grid(table: pd.DataFrame, selection: state.Selection) -> None:
-    st.subheader("Every module")
-    quantities = {quantity.column: quantity for quantity in (SPARSITY, ERROR)}
-    column = st.segmented_control(
-        "Colour shows",
-        list(quantities),
-        default=SPARSITY.column,
-        required=True,
-        format_func=lambda column: quantities[column].title,
-        key="colour",
-        bind="query-params",
+        for quantity in (DEAD_INPUTS, EMPTY_INPUTS, EMPTY_OUTPUTS):
+            st.metric(
+                quantity.title,
+                f"{table[quantity.column].sum():,.0f}",
+                help=_EXPLAINED[quantity.column],
+                width="content",
+            )
+    st.caption(
+        f"From the keep masks of run `{run.id}` · {run.config.model.label} · calibrated on {result.calibrated_on}"
     )
-    caption = _SPARSITY_CAPTION if column == SPARSITY.column else grid.error_caption(table)
-    grid.show(table, quantities[column], selection, "sparsity_grid", caption)
 
 
-def _by_block(table: pd.DataFrame) -> pd.DataFrame:
-    weighted = table.assign(wanted=table.target * table.parameters)
-    sums = weighted.groupby("block", as_index=False)[["pruned", "wanted", "parameters"]].sum()
-    return sums.assign(sparsity=sums.pruned / sums.parameters, target=sums.wanted / sums.parameters)
+def _grid(table: pd.DataFrame, selection: state.Selection, pattern: NM) -> None:
+    st.subheader("Every module")
+    fits = Quantity("fitting", f"Groups that fit {pattern.label}", ".2%", low=0.0, high=1.0, tick=".0%")
+    every = (SPARSITY, MISSED, ERROR, fits, EMPTY_OUTPUTS, EMPTY_INPUTS, DEAD_INPUTS)
+    quantities = {quantity.column: quantity for quantity in every if table[quantity.column].notna().any()}
+    titles = {column: quantity.title for column, quantity in quantities.items()}
+    column = options.segments("Colour shows", "colour", titles, SPARSITY.column)
+    if column == ERROR.column:
+        caption = grid.error_caption(table)
+    elif column == fits.column:
+        caption = (
+            f"Share of the groups of {pattern.m} consecutive inputs with at most {pattern.n} survivors. Only where it is 100 % "
+            f"can a module be stored and run as {pattern.label}. {_CLICK}"
+        )
+    else:
+        caption = f"{_EXPLAINED[column]} {_CLICK}"
+    quantity = quantities[column]
+    if quantity.diverging:
+        quantity = quantity.around_zero(table[column])
+    grid.show(table, quantity, selection, "sparsity_grid", caption)
 
 
-def _module(run: Run, table: pd.DataFrame, selection: state.Selection) -> None:
+def _module(run: Run, table: pd.DataFrame, selection: state.Selection, pattern: NM) -> None:
     chosen = table[(table.block == selection.block) & (table.label == selection.label)]
     if chosen.empty:
         return
@@ -117,6 +146,12 @@ def _module(run: Run, table: pd.DataFrame, selection: state.Selection) -> None:
             icon=":material/info:",
         )
         return
+    if module.fitting == 1:
+        st.caption(
+            f":material/check: Every group of {pattern.m} inputs has at most {pattern.n} survivors: {pattern.label}."
+        )
+    elif module.fitting == module.fitting:
+        st.caption(f"{module.fitting:.2%} of its groups fit {pattern.label}.")
     rows, columns = cache.line_sparsity(run, module.module)
     left, right = st.columns(2, gap="large")
     for place, values, kind in ((left, rows, "rows (outputs)"), (right, columns, "columns (inputs)")):
@@ -130,6 +165,61 @@ def _module(run: Run, table: pd.DataFrame, selection: state.Selection) -> None:
         "A method that compares within each row prunes every row alike, so its rows form a single bar; "
         "columns show which inputs it gives up."
     )
+
+
+def _targets(table: pd.DataFrame, selection: state.Selection) -> None:
+    st.subheader("Target and achieved")
+    titles = {"blocks": "All blocks"}
+    if selection.block is not None:
+        titles |= {"block": f"Modules of block {selection.block}", "depth": f"{selection.label} over depth"}
+    along = options.segments("Show", "targets", titles, "blocks")
+    if along == "block":
+        shown, names, axis = table[table.block == selection.block], "label", f"Module of block {selection.block}"
+    elif along == "depth":
+        shown, names, axis = table[table.label == selection.label], "block", "Decoder block"
+    else:
+        shown, names, axis = _by_block(table), "block", "Decoder block"
+    plot.show(
+        target_bars(shown[names].astype(str).tolist(), shown.sparsity.tolist(), shown.target.tolist(), axis),
+        "sparsity_bars",
+        alt=f"Bars of the achieved sparsity by {axis.lower()}, from {shown.sparsity.min():.1%} to {shown.sparsity.max():.1%}, "
+        "with the target as a mark.",
+    )
+    st.caption("Weighted by parameters. The mark is what the allocation asked for, the bar what the masks hold.")
+
+
+def _by_block(table: pd.DataFrame) -> pd.DataFrame:
+    weighted = table.assign(wanted=table.target * table.parameters)
+    sums = weighted.groupby("block", as_index=False)[["pruned", "wanted", "parameters"]].sum()
+    return sums.assign(sparsity=sums.pruned / sums.parameters, target=sums.wanted / sums.parameters)
+
+
+def _forms(run: Run, table: pd.DataFrame, pattern: NM) -> None:
+    st.subheader("What it takes to store")
+    result = run.result
+    assert result is not None
+    sizes = {name: float(table[f"bytes {name}"].sum(skipna=False)) for name in (*_FORMS, pattern.label)}
+    if result.packed_bytes is not None:
+        sizes["rounded"] = float(result.packed_bytes)
+    held = {name: size for name, size in sizes.items() if size == size}
+    plot.show(
+        form_bars(held),
+        "forms",
+        alt="Size of the prunable modules: "
+        + ", ".join(f"{name} {text.size(int(size))}" for name, size in held.items()),
+    )
+    words = [f"{name}: {meaning}" for name, meaning in _FORMS.items()]
+    if pattern.label in held:
+        words.append(f"{pattern.label}: {pattern.n} values of every {pattern.m} with their places")
+    if "rounded" in held:
+        words.append("rounded: the survivors in few bits, their grids, and the bitmask")
+    st.caption(f"At {result.dense_bytes // result.parameters} bytes a weight. " + "; ".join(words) + ".")
+    if pattern.label not in held:
+        whole = int((table.fitting == 1).sum())
+        st.caption(
+            f"As {pattern.label} it cannot be stored: {whole} of {len(table)} modules fit that pattern in every group. "
+            f"Prune with the pattern {pattern.label} for that."
+        )
 
 
 render()

@@ -12,7 +12,7 @@ from core.measurements.spectra import Spectra
 from core.models.sources import Embedded
 from core.profile import ModelProfile
 from core.store import Run
-from dashboard.components import cache, grid, measuring, plot, state, studio
+from dashboard.components import cache, grid, measuring, options, plot, state, studio
 from dashboard.components.charts.grid import Quantity
 from dashboard.components.charts.spectra import Spectrum, esd, panels
 from dashboard.components.spectra_choice import FIT_TITLES, METRIC_TITLES, explained, quantity_of
@@ -75,36 +75,27 @@ def _options(run: Run | None) -> tuple[str, str, str]:
     left, middle, right = st.columns([2, 2, 2])
     views = {"dense": "Dense", "pruned": "Pruned", "change": "Change"} if run and run.result else {"dense": "Dense"}
     with left:
-        view = st.segmented_control(
+        view = options.segments(
             "Weights",
-            list(views),
-            default="dense",
-            required=True,
-            format_func=views.__getitem__,
-            key="weights",
-            bind="query-params",
+            "weights",
+            views,
+            "dense",
             help="Before pruning, after it, or how far pruning moved the metric. Choose a finished run in the sidebar.",
         )
     with middle:
-        metric = st.selectbox(
-            "Metric",
-            list(METRIC_TITLES),
-            format_func=METRIC_TITLES.__getitem__,
-            key="metric",
-            bind="query-params",
-            help="Under WeightWatcher's names in the table.",
+        metric = options.select(
+            "Metric", "metric", METRIC_TITLES, "alpha", help="Under WeightWatcher's names in the table."
         )
     with right:
-        fit = st.selectbox(
+        fit = options.select(
             "Tail fit",
-            list(FIT_TITLES),
-            format_func=FIT_TITLES.__getitem__,
-            key="fit",
-            bind="query-params",
+            "fit",
+            FIT_TITLES,
+            "peak",
             help="Where the tail begins: near the histogram's peak (AlphaPruning's choice; corrected: with the lower bound as it "
             "was meant), at the median, or wherever the KS distance is smallest.",
         )
-    return str(view), metric, fit
+    return view, metric, fit
 
 
 def _pruned(run: Run | None) -> Spectra | None:
@@ -247,15 +238,8 @@ def _multiples(dense: Spectra, selection: state.Selection, fit: str) -> None:
     if selection.block is None or selection.label is None:
         return
     st.subheader("Side by side")
-    along = st.segmented_control(
-        "Show",
-        ["block", "depth"],
-        default="block",
-        required=True,
-        format_func={"block": f"Block {selection.block}", "depth": f"{selection.label} over depth"}.__getitem__,
-        key="along",
-        bind="query-params",
-    )
+    titles = {"block": f"Block {selection.block}", "depth": f"{selection.label} over depth"}
+    along = options.segments("Show", "along", titles, "block")
     table, values = cache.spectra_table(dense, fit), cache.eigenvalues(dense)
     rows = table[table.block == selection.block] if along == "block" else table[table.label == selection.label]
     named = [

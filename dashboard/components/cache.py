@@ -180,6 +180,24 @@ def line_sparsity(run: Run, module: str) -> tuple[np.ndarray, np.ndarray]:
     return _line_sparsity(run.id, run.attempt.id, module)
 
 
+def structure(run: Run, n: int, m: int) -> pd.DataFrame:
+    """A finished run's table of modules, with what its masks look like and their bytes in each form."""
+    return _structure(run.id, run.attempt.id, n, m)
+
+
+@st.cache_data(max_entries=16, show_spinner="Looking through the masks …")
+def _structure(run_id: str, attempt_id: int, n: int, m: int) -> pd.DataFrame:
+    from core.mask_structure import byte_forms, mask_structure
+
+    run = store().run(run_id)
+    assert run.result is not None
+    orders = {module: order.numpy() for module, order in store().permutations(run_id).items()}
+    looked = mask_structure(store().packed_masks(run_id), orders, n, m)
+    table = store().modules(run_id).merge(looked, on="module", how="left")
+    itemsize = run.result.dense_bytes // run.result.parameters
+    return table.join(byte_forms(table, itemsize, n, m).add_prefix("bytes "))
+
+
 def module_difference(a: Run, b: Run) -> pd.DataFrame:
     """How two finished runs differ, module by module."""
     return _module_difference(a.id, a.finished_attempt, b.id, b.finished_attempt)

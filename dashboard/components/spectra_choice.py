@@ -30,5 +30,5 @@ def quantity_of(metric: str, values: pd.Series, change: bool = False) -> Quantit
     title = METRIC_TITLES[metric]
     if change:
         reach = float(values.abs().quantile(0.96)) or 1.0
-        return Quantity("change", f"{title}, change", "+.3g", "RdBu", -reach, reach)
-    return Quantity(metric, title, ".4g", "Viridis", float(values.quantile(0.02)), float(values.quantile(0.98)))
+        return Quantity("change", f"{title}, change", "+.3g", diverging=True, low=-reach, high=reach)
+    return Quantity(metric, title, ".4g", low=float(values.quantile(0.02)), high=float(values.quantile(0.98)))

@@ -121,12 +121,12 @@ def test_every_metric_and_fit_is_drawn(store, spectra):
 
 
 def test_the_random_distance_comes_from_the_shuffled_spectra(store, spectra, measured):
-    app = open_app(PAGE, metric="Random distance")
+    app = open_app(PAGE, metric="rand_distance")
     button(app, "Compute the shuffled spectra").click().run()
     assert measured == [DENSE.shuffled]
     store.end(store.active()[0].id, "cancelled")
     keep(store, DENSE.shuffled)
-    app = open_app(PAGE, metric="Random distance")
+    app = open_app(PAGE, metric="rand_distance")
     assert not app.exception
     assert "Jensen" in texts(app)
     assert "The lower, the more pruning" in texts(app)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F")
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross")
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
+from dashboard.components.charts.palette import CATEGORIES, DASHES, SYMBOLS
+
+_TARGET = CATEGORIES[7]
 
 
 class BlockSparsity(NamedTuple):
@@ -33,7 +33,7 @@ def allocation_lines(allocations: Mapping[str, Sequence[BlockSparsity]], target:
         "margin": {"l": 60, "r": 10, "t": 10, "b": 45},
         "showlegend": True,
         "legend": {"orientation": "h", "y": 1.14, "x": 0},
-        "shapes": [{"type": "line", **mark, "line": {"dash": "dot", "color": "#888888"}}],
+        "shapes": [{"type": "line", **mark, "line": {"dash": "dot", "color": _TARGET}}],
         "annotations": [words],
         "xaxis": {"title": "Decoder block"},
         "yaxis": {"title": "Sparsity (share pruned)", "tickformat": ".0%", "rangemode": "tozero"},
@@ -42,15 +42,15 @@ def allocation_lines(allocations: Mapping[str, Sequence[BlockSparsity]], target:
 
 
 def _line(number: int, name: str, blocks: Sequence[BlockSparsity]) -> dict[str, Any]:
-    color = _COLORS[number % len(_COLORS)]
+    color = CATEGORIES[number % len(CATEGORIES)]
     line: dict[str, Any] = {
         "type": "scatter",
         "x": list(range(len(blocks))),
         "y": [block.mean for block in blocks],
         "name": name,
         "mode": "lines+markers",
-        "line": {"color": color, "width": 2, "dash": _DASHES[number % len(_DASHES)]},
-        "marker": {"symbol": _SYMBOLS[number % len(_SYMBOLS)], "size": 8},
+        "line": {"color": color, "width": 2, "dash": DASHES[number % len(DASHES)]},
+        "marker": {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
         "hovertemplate": "block %{x}<br>%{y:.2%} pruned<extra>" + name + "</extra>",
     }
     if any(block.highest - block.lowest > 1e-9 for block in blocks):

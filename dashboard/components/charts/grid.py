@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboard.components.charts import palette
+
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a grid shows: the table's column, what to call it, how to write and colour it (None: the theme's scale)."""
+    """What a grid shows: the table's column, what to call it, how to write and colour it."""
 
     column: str
     title: str
     hover: str
-    scale: str | None
+    diverging: bool = False
+    """Coloured around 0, in which case ``low`` is ``-high``."""
     low: float | None = None
     high: float | None = None
     tick: str = ""
 
+    def around_zero(self, values: pd.Series) -> Quantity:
+        """This quantity with ends as far below 0 as above, as far as ``values`` reach."""
+        reach = float(values.abs().max()) or 1.0
+        return replace(self, low=-reach, high=reach)
 
-SPARSITY = Quantity("sparsity", "Sparsity", ".2%", None, 0.0, 1.0, ".0%")
-ERROR = Quantity("error", "Reconstruction error", ".2%", "Viridis", 0.0, None, ".0%")
+
+SPARSITY = Quantity("sparsity", "Sparsity", ".2%", low=0.0, high=1.0, tick=".0%")
+MISSED = Quantity("missed", "Achieved less target", "+.3%", diverging=True, tick="+.2%")
+EMPTY_OUTPUTS = Quantity("empty_outputs", "Outputs without a weight", ",.0f", low=0.0)
+DEAD_INPUTS = Quantity("dead_inputs", "Dead inputs", ",.0f", low=0.0)
+EMPTY_INPUTS = Quantity("empty_inputs", "Inputs without a weight", ",.0f", low=0.0)
+ERROR = Quantity("error", "Reconstruction error", ".2%", low=0.0, tick=".0%")
 
 
 def module_grid(
@@ -47,7 +59,7 @@ def module_grid(
         "y": labels,
         "zmin": quantity.low,
         "zmax": quantity.high,
-        "colorscale": quantity.scale,
+        "colorscale": palette.DIVERGING if quantity.diverging else palette.SEQUENTIAL,
         "colorbar": {"title": {"text": quantity.title, "side": "right"}, "tickformat": quantity.tick, "thickness": 14},
         "xgap": 1,
         "ygap": 1,
@@ -86,7 +98,7 @@ def _frame(labels: list[str], selected: tuple[int, str] | None) -> list[dict[str
         return []
     block, row = selected[0], labels.index(selected[1])
     corners = {"x0": block - 0.5, "x1": block + 0.5, "y0": row - 0.5, "y1": row + 0.5}
-    return [{"type": "rect", **corners, "line": {"color": "#D55E00", "width": 3}}]
+    return [{"type": "rect", **corners, "line": {"color": palette.SELECTED, "width": 3}}]
 
 
 def clicked_module(event: object) -> tuple[int, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamlit.elements.lib import streamlit_plotly_theme as theme
 
 CATEGORIES: tuple[str, ...] = (
@@ -15,5 +17,11 @@ CATEGORIES: tuple[str, ...] = (
     theme.CATEGORY_7,
 )
 """Stand-ins that Streamlit replaces with ``chartCategoricalColors`` of the theme that is on."""
+SEQUENTIAL: list[list[Any]] = [[n / 9, getattr(theme, f"SEQUENTIAL_{n}")] for n in range(10)]
+"""The scale for what has a zero or an order: likewise ``chartSequentialColors``, low to high."""
+DIVERGING: list[list[Any]] = [[n / 9, getattr(theme, f"DIVERGING_{n}")] for n in range(10)]
+"""The scale around 0: likewise ``chartDivergingColors``."""
+SELECTED = theme.CATEGORY_1
+"""The frame around what is selected."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x", "star", "cross")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")

@@ -2,42 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
-_ACHIEVED, _TARGET = "#0072B2", "#D55E00"
+from dashboard.components.charts import palette
+
+_ACHIEVED, _TARGET = palette.CATEGORIES[0], palette.CATEGORIES[1]
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 45}
 
 
-def sparsity_by_block(table: pd.DataFrame) -> go.Figure:
-    """Bars of each block's achieved sparsity with its target as a mark; ``table`` has one row a block."""
-    achieved = {
+def target_bars(names: Sequence[str], achieved: Sequence[float], target: Sequence[float], axis: str) -> go.Figure:
+    """Bars of the achieved sparsity with its target as a mark across each; ``axis`` says what ``names`` are."""
+    bars = {
         "type": "bar",
-        "x": table.block,
-        "y": table.sparsity,
+        "x": list(names),
+        "y": list(achieved),
         "name": "achieved",
         "marker": {"color": _ACHIEVED},
-        "hovertemplate": "block %{x}<br>achieved %{y:.4%}<extra></extra>",
+        "hovertemplate": "%{x}<br>achieved %{y:.4%}<extra></extra>",
     }
-    target = {
+    marks = {
         "type": "scatter",
-        "x": table.block,
-        "y": table.target,
+        "x": list(names),
+        "y": list(target),
         "name": "target",
         "mode": "markers",
         "marker": {"symbol": "line-ew", "size": 16, "line": {"width": 3, "color": _TARGET}},
-        "hovertemplate": "block %{x}<br>target %{y:.4%}<extra></extra>",
+        "hovertemplate": "%{x}<br>target %{y:.4%}<extra></extra>",
     }
     layout = {
         "height": 300,
         "margin": _MARGIN,
         "legend": {"orientation": "h", "y": 1.12, "x": 0},
         "bargap": 0.25,
-        "xaxis": {"title": "Decoder block", "range": [-0.6, len(table) - 0.4]},
+        "xaxis": {"title": axis, "type": "category"},
         "yaxis": {"title": "Sparsity (share pruned)", "range": [0, 1], "tickformat": ".0%"},
     }
-    return go.Figure([achieved, target], layout)
+    return go.Figure([bars, marks], layout)
+
+
+def form_bars(forms: Mapping[str, float]) -> go.Figure:
+    """Bytes in each form as bars, the first form being the measure of the others."""
+    names, sizes = list(forms), list(forms.values())
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "y": names,
+        "x": [size / 1e6 for size in sizes],
+        "marker": {"color": _ACHIEVED},
+        "text": [f"{size / 1e6:,.1f} MB · {size / sizes[0]:.0%}" for size in sizes],
+        "textposition": "auto",
+        "textfont": {"size": 14},
+        "hovertemplate": "%{y}: %{x:,.2f} MB<extra></extra>",
+    }
+    layout = {
+        "height": 70 + 44 * len(names),
+        "margin": _MARGIN,
+        "showlegend": False,
+        "bargap": 0.25,
+        "xaxis": {"title": "Size of the prunable modules, MB", "rangemode": "tozero"},
+        "yaxis": {"autorange": "reversed", "automargin": True},
+    }
+    return go.Figure(bars, layout)
 
 
 def line_histogram(sparsity: np.ndarray, kind: str) -> go.Figure:

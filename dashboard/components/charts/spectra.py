@@ -13,8 +13,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core.spectra.marchenko_pastur import density
+from dashboard.components.charts import palette
 
-DENSE, PRUNED, RANDOM, TAIL, BULK = "#0072B2", "#E69F00", "#999999", "#D55E00", "#009E73"
+DENSE, TAIL, BULK, PRUNED, _, _, _, RANDOM = palette.CATEGORIES
 _BINS = 60
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 45}
 _AROUND, _SMALL, _LARGE, _GAP = 66, 160, 250, 88  # pixels: above and below all panels, of a panel's row, between rows
