@@ -20,6 +20,13 @@ def show(a: Run, b: Run) -> None:
     if reason := why_not():
         st.info(reason, icon=":material/info:")
         return
+    if not st.toggle(
+        "Answer zero-shot tasks",
+        key="zero_shot",
+        bind="query-params",
+        help="The tasks' data sets come from the hub, or from a folder; they are looked up as soon as this is on.",
+    ):
+        return
     choice = _choice()
     try:
         wanted = {"A": cache.zero_shot(a, choice), "B": cache.zero_shot(b, choice)}

@@ -5,7 +5,7 @@ import statistics
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_first_run import PATIENCE, cell, settled
+from tests.browser.acting import PATIENCE, cell, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 

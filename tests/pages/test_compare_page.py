@@ -162,7 +162,7 @@ def tasks(tmp_path):
 
 def test_tasks_are_asked_of_all_three_and_shown_with_errors(store, two, asked, tasks):
     a, b = two
-    app = open_app(PAGE, run=a.id, tasks_folder=tasks, **{"with": b.id})
+    app = open_app(PAGE, run=a.id, zero_shot="true", tasks_folder=tasks, **{"with": b.id})
     button(app, "Ask the tasks").click().run()
     assert not app.exception
     assert [(type(one), one.run) for one in asked] == [(ZeroShot, None), (ZeroShot, a.id), (ZeroShot, b.id)]
@@ -172,14 +172,14 @@ def test_tasks_are_asked_of_all_three_and_shown_with_errors(store, two, asked, t
             available=1, cut=0, source="", fingerprint="", task_version="", harness="", seconds=1.0,
         )  # fmt: skip
         store.remember(one._key("boolq"), accuracy.model_dump(mode="json"))
-    app = open_app(PAGE, run=a.id, tasks_folder=tasks, **{"with": b.id})
+    app = open_app(PAGE, run=a.id, zero_shot="true", tasks_folder=tasks, **{"with": b.id})
     table = next(frame for frame in frames(app) if "dense" in frame.columns)
     assert table.iloc[0].tolist() == ["BoolQ", "80.0 ± 2.0", "60.0 ± 2.0", "50.0 ± 2.0", 1]
 
 
 def test_a_folder_without_tasks_is_one_sentence(store, two, tmp_path):
     a, b = two
-    app = open_app(PAGE, run=a.id, tasks_folder=str(tmp_path / "nowhere"), **{"with": b.id})
+    app = open_app(PAGE, run=a.id, zero_shot="true", tasks_folder=str(tmp_path / "nowhere"), **{"with": b.id})
     assert not app.exception
     assert "does not exist; name one that holds files such as boolq.jsonl" in texts(app)
 
@@ -196,3 +196,13 @@ def test_models_with_other_tokens_are_not_coloured(store, two, tmp_path):
     b = add_run(store, other)
     app = open_app(PAGE, run=two[0].id, **{"with": b.id})
     assert "of different models" in texts(app)
+
+
+def test_data_sets_are_not_looked_up_before_they_are_wanted(store, two, monkeypatch):
+    def looked_up(choice):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(cache, "zero_shot", looked_up)
+    a, b = two
+    app = open_app(PAGE, run=a.id, **{"with": b.id})
+    assert not app.toggle(key="zero_shot").value
