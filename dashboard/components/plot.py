@@ -16,5 +16,7 @@ def show(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
     # Said of every axis, since Streamlit's theme says it of every axis too, and would win.
     text = {"tickfont": {"color": color}, "title": {"font": {"color": color}}}
     axes = {name: text for name in figure.layout.to_plotly_json() if name.startswith(("xaxis", "yaxis"))}
-    figure.update_layout({"font": {"color": color}, **axes}, xaxis_automargin=True)
+    figure.update_layout({"font": {"color": color}, **axes})
+    if figure.layout.xaxis.automargin is None:
+        figure.layout.xaxis.automargin = True
     st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **options)

@@ -1,12 +1,18 @@
 """The real app in a real browser: a server of its own, Debian's Chromium, Playwright."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from core.settings import Settings
+from core.store import Run, Store
 from scripts import browsing
+from tests.browser.acting import session
 
 expect.set_options(timeout=60_000)
 
@@ -28,31 +34,35 @@ def browser(chromium) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory, chromium) -> Iterator[str]:
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def address(home, chromium) -> Iterator[str]:
     """The app's address, on an empty store and with the usual cache (the embedded model is converted there)."""
-    home = tmp_path_factory.mktemp("home")
     log = home / "server.log"
     with browsing.serving(log, {"PRUNESCOPE_HOME": str(home)}) as served:
         yield served
     assert b"Traceback" not in log.read_bytes()
 
 
-def _is_ours(message: ConsoleMessage) -> bool:
-    """An error; but not that Streamlit, opened at a page's address, asks for its own files below that page first."""
-    return message.type == "error" and "/_stcore/" not in message.location["url"]
+@pytest.fixture(scope="session")
+def two_runs(address, home) -> tuple[Run, Run]:
+    """Two finished runs of the app's store: what earlier tests left, else pruned now, on few windows."""
+    store = Store.open(Settings(home=home))
+    for sparsity in ("0.4", "0.6"):
+        if sum(run.result is not None for run in store.runs()) < 2:
+            windows = ["--calibration-windows", "4", "--evaluation-windows", "4"]
+            command = [sys.executable, "-m", "core", "prune", "--sparsity", sparsity, *windows]
+            subprocess.run(
+                command, env=os.environ | {"PRUNESCOPE_HOME": str(home)}, check=True, stdout=subprocess.DEVNULL
+            )
+    first, second, *_ = [run for run in store.runs() if run.result is not None]
+    return first, second
 
 
 @pytest.fixture
 def page(browser) -> Iterator[Page]:
-    """A fresh session; the test fails if the console shows an error or the page an exception."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000})
-    opened = context.new_page()
-    opened.set_default_timeout(60_000)
-    problems: list[str] = []
-    opened.on("console", lambda message: problems.append(message.text) if _is_ours(message) else None)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    yield opened
-    exceptions = [] if opened.is_closed() else opened.locator('[data-testid="stException"]').all_inner_texts()
-    context.close()
-    assert problems == []
-    assert exceptions == []
+    with session(browser) as opened:
+        yield opened

@@ -1,12 +1,11 @@
 """The journey of issue 2: start, watch, read the result, see where the zeros went, reload; on the real model."""
 
-import statistics
 import time
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.acting import PATIENCE, WATCH, cell, settled
+from tests.browser.acting import PATIENCE, cell, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
@@ -48,18 +47,8 @@ def test_first_run(page, address, browser, record_property):
     expect(again.get_by_role("heading", name="Every module")).to_be_visible()
     settled(again)
     again.locator(".st-key-sparsity_grid .nsewdrag.drag").first.wait_for()
-    again.wait_for_timeout(1000)
-    times = []
-    for click in range(11):
-        block, row, label = click * 2 + 5, click % 2 + 4, ["mlp.gate_proj", "mlp.up_proj"][click % 2]
-        again.evaluate(WATCH, f"model.layers.{block}.{label}")
-        cell(again, "sparsity_grid", block, row)
-        times.append(again.evaluate("window.untilShown"))
-        settled(again)
-    print(f"click to redraw: median {statistics.median(times):.0f} ms, from {min(times):.0f} to {max(times):.0f}")
-    # The promise is 300 ms: 238 measured on a quiet machine, up to 480 on the same one in a slow minute. The bound is there to
-    # catch what makes every click twice as slow, not to fail with the machine.
-    assert statistics.median(times) < 700
+    cell(again, "sparsity_grid", block=25, row=4)
+    expect(again.get_by_role("heading", name="model.layers.25.mlp.gate_proj")).to_be_visible()
 
     # The address says which module: reload, and another browser, show the same.
     again.reload()

@@ -30,13 +30,13 @@ def allocation_lines(allocations: Mapping[str, Sequence[BlockSparsity]], target:
     words = {"x": 0, "xref": "paper", "y": target, "text": "target", "showarrow": False, "yanchor": "bottom"}
     layout = {
         "height": 380,
-        "margin": {"l": 60, "r": 10, "t": 10, "b": 45},
+        "margin": {"l": 66, "r": 10, "t": 40, "b": 48},
         "showlegend": True,
         "legend": {"orientation": "h", "y": 1.14, "x": 0},
         "shapes": [{"type": "line", **mark, "line": {"dash": "dot", "color": _TARGET}}],
         "annotations": [words],
-        "xaxis": {"title": "Decoder block"},
-        "yaxis": {"title": "Sparsity (share pruned)", "tickformat": ".0%", "rangemode": "tozero"},
+        "xaxis": {"title": "Decoder block", "automargin": False},
+        "yaxis": {"title": "Sparsity (share pruned)", "tickformat": ".0%", "rangemode": "tozero", "automargin": False},
     }
     return go.Figure(lines, layout)  # at once: plotly's update methods take most of the time a slider may take
 
@@ -50,7 +50,7 @@ def _line(number: int, name: str, blocks: Sequence[BlockSparsity]) -> dict[str, 
         "name": name,
         "mode": "lines+markers",
         "line": {"color": color, "width": 2, "dash": DASHES[number % len(DASHES)]},
-        "marker": {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
+        "marker": {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9, "maxdisplayed": 8},  # each one costs
         "hovertemplate": "block %{x}<br>%{y:.2%} pruned<extra>" + name + "</extra>",
     }
     if any(block.highest - block.lowest > 1e-9 for block in blocks):
