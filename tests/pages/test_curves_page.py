@@ -117,6 +117,8 @@ def test_points_under_way_are_shown_and_cancelled(store, sweep):
     assert "Magnitude 30 %" in texts(app)
     button(app, "Cancel the sweep").click().run()
     assert store.attempt(attempt.id).cancel_requested
+    assert "Cancelled. 1 still under way" in texts(app)
+    assert button(app, "Cancel the sweep").disabled
 
 
 def test_a_finished_sweep_is_a_curve(store, sweep):

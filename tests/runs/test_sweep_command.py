@@ -16,10 +16,12 @@ from core.cli.output import SweepBar
 from core.config import RunConfig
 from core.errors import NotFound
 from core.events import Event, Progress
+from core.models.sources import ModelSource
 from core.stages.low_rank import LowRank
-from core.store import Run, Store
+from core.store import Run, Store, SweepRecord
 from core.sweeps import Sweep
 from core.sweeps.points import settle
+from core.sweeps.running import attempts_due
 from tests.runs.material import run_options, sentence
 
 Folders = Callable[..., Path]
@@ -114,10 +116,12 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(
     before = store.sweeps.progress(record.id)
     assert before.counts == {"finished": 2, "cancelled": 1, "missing": 5}
     (cut,) = [point for point in before.points if point.state == "cancelled"]
+    assert store.sweeps.is_stopped(record.id)
 
     assert len(rows(succeeded(core("sweep", *AXES)).stdout)) == 4
     after = store.sweeps.progress(record.id)
     assert after.complete
+    assert not store.sweeps.is_stopped(record.id)
     assert [point.attempts for point in after.points] == [1 + (point.run_id == cut.run_id) for point in after.points]
     assert {run.id for run in store.runs()} == {point.run_id for point in after.points}
 
@@ -354,6 +358,8 @@ def test_how_far_a_sweep_is(config: Callable[..., RunConfig], store: Store) -> N
     assert store.should_stop(running.id)
     assert store.attempt(again.id).cancel_requested is False
 
+    assert store.sweeps.is_stopped(record.id)
+
     store.sweeps.rename(record.id, "another")
     assert store.sweeps.get(record.id).name == "another"
     assert store.sweeps.get(record.id).sweep == sweep
@@ -361,6 +367,54 @@ def test_how_far_a_sweep_is(config: Callable[..., RunConfig], store: Store) -> N
     with pytest.raises(NotFound):
         store.sweeps.get(record.id)
     assert len(store.runs()) == 5
+
+
+def test_cancelling_a_sweep_leaves_what_another_one_waits_for(config: Callable[..., RunConfig], store: Store) -> None:
+    """Shared points go on until both are cancelled; resuming one needs them again."""
+    profile_of = ModelSource.profile
+    few, _ = settle(Sweep.of(config(), sparsity=[0.3, 0.4]), profile_of)
+    many, _ = settle(Sweep.of(config(), sparsity=[0.3, 0.4, 0.5]), profile_of)
+    first = store.sweeps.submit(Sweep.of(config(), sparsity=[0.3, 0.4]), few, [])
+    second = store.sweeps.submit(Sweep.of(config(), sparsity=[0.3, 0.4, 0.5]), many, [])
+
+    def begin() -> None:
+        store.start(next(attempts_due(first, store, profile_of)).id)
+        assert len(list(attempts_due(first, store, profile_of))) == 1
+        list(attempts_due(second, store, profile_of))
+
+    def states(record: SweepRecord) -> list[str]:
+        return [point.state for point in store.sweeps.progress(record.id).points]
+
+    def stopping() -> list[bool]:
+        return [store.should_stop(store.attempts(point.run_id)[-1].id) for point in many]
+
+    begin()
+    assert states(second) == ["running", "queued", "queued"]
+    store.sweeps.cancel(second.id)
+    assert states(second) == ["running", "queued", "cancelled"]
+    assert stopping() == [False, False, True]
+    store.sweeps.cancel(first.id)
+    assert states(second) == ["running", "cancelled", "cancelled"]
+    assert stopping() == [True, True, True]
+
+    store.end(store.attempts(many[0].run_id)[-1].id, "cancelled")
+    begin()  # takes both up again
+    assert states(second) == ["running", "queued", "queued"]
+    store.sweeps.delete(second.id)
+    store.sweeps.cancel(first.id)
+    assert stopping() == [True, True, False]  # the third was never the first sweep's
+
+
+def test_cancelling_a_sweep_leaves_the_repetition_of_a_finished_point(
+    config: Callable[..., RunConfig], store: Store
+) -> None:
+    sweep = Sweep.of(config(), sparsity=[0.3, 0.4])
+    points, _ = settle(sweep, ModelSource.profile)
+    record = store.sweeps.submit(sweep, points, [])
+    run_config(points[0].config, store)
+    again, _ = store.submit_again(points[0].run_id)
+    store.sweeps.cancel(record.id)
+    assert store.attempt(again.id).status == "queued"
 
 
 def test_how_far_a_large_sweep_is_takes_one_query(
