@@ -190,6 +190,14 @@ def test_texts_are_not_mixed(store, sweep):
     assert len(app.dataframe[0].value) == 1
 
 
+def test_runs_that_do_not_make_a_curve_are_still_a_table(store):
+    for windows in (8, 16):
+        add_run(store, RunConfig(calibration={"windows": windows}))
+    app = open_app(PAGE, sweep="all")
+    assert "mix runs that differ in" in texts(app)
+    assert len(app.dataframe[0].value) == 2
+
+
 def test_published_results_are_a_layer_of_their_own(store, sweep):
     finish(store, sweep)
     app = open_app(PAGE, published="true")

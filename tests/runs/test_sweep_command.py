@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from core.api import run_config
 from core.cli.commands import main
 from core.cli.output import SweepBar
-from core.config import RunConfig
+from core.config import RunConfig, identify
+from core.difference import config_difference, figure_difference
 from core.errors import NotFound
 from core.events import Event, Progress
 from core.models.sources import ModelSource
@@ -252,6 +253,13 @@ def test_two_runs_are_compared(
     expected = statistics.stdev(paired) / len(paired) ** 0.5
     assert figures["mean loss (nats)"]["standard error"] == pytest.approx(expected)
 
+    # Windows are the same however many are run at once.
+    evaluation = b.config.evaluation.model_copy(update={"batch_size": b.config.evaluation.batch_size + 1})
+    batched = figure_difference(
+        a, b.model_copy(update={"config": b.config.model_copy(update={"evaluation": evaluation})})
+    )
+    assert batched.set_index("figure").loc["mean loss (nats)", "standard error"] == pytest.approx(expected)
+
     masks = [store.masks(run.id) for run in (a, b)]
     assert sorted(row["module"] for row in written["modules"]) == sorted(masks[0])
     both = either = 0
@@ -273,6 +281,32 @@ def test_two_runs_are_compared(
         assert {float(row["overlap"]) for row in csv.DictReader(file)} == {1.0}
     succeeded(core("compare", a.id, b.id, "--out", tmp_path / "difference.md"))
     assert "| calibration.seed | 0 | 3 |" in (tmp_path / "difference.md").read_text(encoding="utf-8")
+
+
+def test_every_part_that_differs_is_told(
+    config: Callable[..., RunConfig], store: Store, texts: Texts, tmp_path: Path
+) -> None:
+    """Two further corpora of one kind, and a text that changed though another part of the evaluation differs as well."""
+    own = tmp_path / "own.txt"
+    found = []
+    for content, windows in (("some words", 3), ("other words", 4)):
+        own.write_text(content, encoding="utf-8")
+        also = [{"corpus": "text", "path": str(path)} for path in (own, texts["calibration"])]
+        wanted = config(evaluation__windows=windows, evaluation__also=also[: windows - 2])
+        attempt, _ = store.submit(wanted, identify(wanted))
+        found.append(store.run(attempt.run_id))
+    different = config_difference(*found).set_index("path")
+    assert different.loc["evaluation.windows"].tolist() == [3, 4]
+    assert different.loc["evaluation.also.text 2.path"].tolist() == [None, str(texts["calibration"])]
+    assert "evaluation.also.text.path" not in different.index
+
+    same = found[1].config.model_copy(update={"method": found[1].config.method, "sparsity": 0.3})
+    other = found[1].model_copy(update={"config": same})
+    changed = other.model_copy(
+        update={"identity": other.identity.model_copy(update={"also_fingerprints": ("another", "text")})}
+    )
+    different = config_difference(found[1], changed).set_index("path")
+    assert different.loc["identity.also_fingerprints", "b"] == ("another", "text")
 
 
 def test_runs_of_other_models_and_texts_are_compared_as_far_as_that_goes(
