@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int
 from transformers import PreTrainedModel
 
+from core import phases
 from core.allocation.base import Measured
 from core.checks import check
 from core.config import Identity, RunConfig, pinned_texts
@@ -55,7 +56,7 @@ def execute(
     started = time.perf_counter()
     source = config.model.pinned(identity.model_revision)
     config = pinned_texts(config, identity)
-    yield PhaseStarted(phase="Reading the text")
+    yield phases.reading(phases.texts_of(config))
     check(config, source.profile())
     calibration = calibration_tokens(config, source)
     texts = read_texts(config.evaluation, identity.evaluation_fingerprints, source)
@@ -63,7 +64,7 @@ def execute(
     for warning in warnings:
         yield Message(text=warning)
 
-    yield PhaseStarted(phase="Loading the model")
+    yield phases.loading(source)
     loaded = load(source)
     model = loaded.model
     dense = yield from _dense_perplexities(config, identity, store, model, texts)

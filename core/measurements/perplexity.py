@@ -9,7 +9,7 @@ from core.config import Evaluation, fingerprints
 from core.errors import InputError
 from core.evaluated import dense_subject, text_key
 from core.evaluation.result import Perplexity, TokenLosses
-from core.events import Event, PhaseStarted
+from core.events import Event
 from core.measurements.of_model import OfModel
 
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ class PerplexityOn(OfModel):
         return [store.token_losses(self.subject, key) for key in self.keys]
 
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
+        from core import phases
         from core.checks import check_seqlen
         from core.evaluating import evaluate, read_texts
 
-        yield PhaseStarted(phase="Reading the text")
+        pinned = self.evaluation.pinned(self.fingerprints)
+        yield phases.reading([(part.corpus, "evaluation") for part in pinned.each])
         check_seqlen("evaluation", self.evaluation.seqlen, self.source.profile())
-        if fingerprints(self.evaluation.pinned(self.fingerprints)) != self.fingerprints:
+        if fingerprints(pinned) != self.fingerprints:
             raise InputError(f"{self.label}: the text has changed since; start again for what it is now.")
         texts = read_texts(self.evaluation, self.fingerprints, self.source)
         missing = [text for text in texts if store.perplexity(self.subject, text.key) is None]
