@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,13 +13,15 @@ from pydantic import BaseModel
 
 from core.config import Identity, RunConfig
 from core.errors import InputError
+from core.evaluated import text_key
 from core.registry import Component
 from core.store import Run, RunResult, Store
 
 _STANDS_FOR: dict[str, Callable[[RunConfig], Any]] = {
     "model_revision": lambda config: config.model,
     "calibration_fingerprint": lambda config: config.calibration.corpus,
-    "evaluation_fingerprint": lambda config: config.evaluation,
+    "evaluation_fingerprint": lambda config: config.evaluation.corpus,
+    "also_fingerprints": lambda config: config.evaluation.also,
 }
 """Which part of a config an identity resolves; the rest of an identity is about the whole."""
 
@@ -50,8 +53,11 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         for name in type(value).model_fields:
             yield from _flat(f"{path}.{name}".lstrip("."), getattr(value, name))
     elif isinstance(value, tuple):
+        names: Counter[str] = Counter()
         for part in value:
-            yield from _flat(f"{path}.{part.name}", part)
+            names[part.name] += 1
+            again = f" {names[part.name]}" if names[part.name] > 1 else ""
+            yield from _flat(f"{path}.{part.name}{again}", part)
     else:
         yield path, value
 
@@ -93,11 +99,22 @@ def _pairs(left: RunResult, right: RunResult) -> dict[str, tuple[float, float]]:
 
 def _same_windows(a: Run, b: Run) -> bool:
     """Whether the losses of one run's windows are those of the other's; the tokens depend on the model too."""
-    return (
-        (a.config.model, a.config.evaluation.each[0]) == (b.config.model, b.config.evaluation.each[0])
-        and a.identity.model_revision == b.identity.model_revision
-        and a.identity.evaluation_fingerprint == b.identity.evaluation_fingerprint
-    )
+    return same_text(a, b) and same_model(a, b)
+
+
+def same_text(a: Run, b: Run) -> bool:
+    """Whether both were measured on the same text, cut alike; a text of the same name may have changed between them."""
+    return measured_text(a) == measured_text(b)
+
+
+def measured_text(run: Run) -> str:
+    """A key of the run's first evaluation text and how it is cut."""
+    return text_key(run.config.evaluation.each[0], run.identity.evaluation_fingerprint)
+
+
+def same_model(a: Run, b: Run) -> bool:
+    """Whether both pruned the same dense model."""
+    return a.config.model == b.config.model and a.identity.model_revision == b.identity.model_revision
 
 
 def _result(run: Run) -> RunResult:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from transformers import PreTrainedModel
 
 from core.config import Evaluation
-from core.data.windows import windows_to_evaluate_on
+from core.data.windows import overlapping_windows, windows_to_evaluate_on
 from core.evaluated import text_key
 from core.evaluation.perplexity import token_losses, window_losses
 from core.evaluation.result import TOKENS_KEPT, Evaluated, TokenLosses, perplexity
@@ -50,6 +50,17 @@ def read_texts(evaluation: Evaluation, fingerprints: Sequence[str], source: Mode
 def evaluation_tokens(evaluation: Evaluation, source: ModelSource) -> Int[torch.Tensor, "n seqlen"]:
     """The windows of the first corpus. Raises InputError where the text is too short."""
     return windows_to_evaluate_on(evaluation.corpus, source.load_tokenizer(), evaluation.windows, evaluation.seqlen)
+
+
+def overlap_warnings(calibration: Int[torch.Tensor, "m seqlen2"], texts: Sequence[Text]) -> list[str]:
+    """One sentence a text of which some windows were calibrated on."""
+    shared = [(text, overlapping_windows(calibration, text.windows)) for text in texts]
+    return [
+        f"{count} of {len(text.windows)} evaluation windows of {text.label} share text with the calibration windows, "
+        "so the perplexity may be too good; choose different texts."
+        for text, count in shared
+        if count
+    ]
 
 
 def evaluate(model: PreTrainedModel, texts: Sequence[Text], phase: str) -> Generator[Event, None, list[Evaluated]]:

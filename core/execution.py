@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Int
 from transformers import PreTrainedModel
 
+from core import phases
 from core.allocation.base import Measured
 from core.checks import check
 from core.config import Identity, RunConfig, pinned_texts
-from core.data.windows import overlapping_windows, windows_to_calibrate_on
+from core.data.windows import windows_to_calibrate_on
 from core.engine import prune_model
 from core.evaluated import dense_subject
-from core.evaluating import Text, described, evaluate, read_texts
+from core.evaluating import Text, described, evaluate, overlap_warnings, read_texts
 from core.evaluation.result import CorpusPerplexity, Perplexity
 from core.events import Event, GroupRefined, Message, ModuleEvent, PhaseStarted, Progress
 from core.figures import footprint, group_table, module_table, summary
@@ -55,15 +56,15 @@ def execute(
     started = time.perf_counter()
     source = config.model.pinned(identity.model_revision)
     config = pinned_texts(config, identity)
-    yield PhaseStarted(phase="Reading the text")
+    yield phases.reading(phases.texts_of(config))
     check(config, source.profile())
     calibration = calibration_tokens(config, source)
     texts = read_texts(config.evaluation, identity.evaluation_fingerprints, source)
-    warnings = _overlap_warnings(calibration, texts)
+    warnings = overlap_warnings(calibration, texts)
     for warning in warnings:
         yield Message(text=warning)
 
-    yield PhaseStarted(phase="Loading the model")
+    yield phases.loading(source)
     loaded = load(source)
     model = loaded.model
     dense = yield from _dense_perplexities(config, identity, store, model, texts)
@@ -172,16 +173,6 @@ def calibration_tokens(config: RunConfig, source: ModelSource) -> Int[torch.Tens
     """The calibration windows of ``config``. Raises InputError where the text is too short."""
     part = config.calibration
     return windows_to_calibrate_on(part.corpus, source.load_tokenizer(), part.windows, part.seqlen, part.seed)
-
-
-def _overlap_warnings(calibration: torch.Tensor, texts: Sequence[Text]) -> list[str]:
-    shared = [(text, overlapping_windows(calibration, text.windows)) for text in texts]
-    return [
-        f"{count} of {len(text.windows)} evaluation windows of {text.label} share text with the calibration windows, "
-        "so the perplexity may be too good; choose different texts."
-        for text, count in shared
-        if count
-    ]
 
 
 def _dense_perplexities(

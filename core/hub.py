@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from core.errors import InputError, NotFound
 
+PATIENCE = 5.0
+"""Seconds for the hub to answer a look-up. Its own client would wait for ever, or try again for a minute."""
+
 
 @contextmanager
 def one_sentence(kind: str, name: str, revision: str, instead: str) -> Iterator[None]:

@@ -108,7 +108,8 @@ class Jobs:
         self._send_due(self._store.sweeps.get(sweep_id))
 
     def cancel_sweep(self, sweep_id: str) -> None:
-        """Stops a sweep: what waits at once, what runs between two modules. What is finished stays."""
+        """Stops a sweep: what waits at once, what runs between two modules. What is finished stays, and what another sweep
+        waits for too goes on."""
         self._store.sweeps.cancel(sweep_id)
 
     def _send_due(self, record: SweepRecord, points: Sequence[Point] | None = None) -> None:

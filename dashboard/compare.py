@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.difference import config_difference, figure_difference
+from core.difference import config_difference, figure_difference, same_model, same_text
 from core.store import Run
 from dashboard.components import cache, grid, prompting, shell, state, token_text, zero_shot
 from dashboard.components.charts.grid import Quantity
@@ -76,13 +76,21 @@ def _figures(a: Run, b: Run) -> None:
         },
     )
     texts = {run.result.evaluated_on for run in (a, b) if run.result}
-    if len(texts) == 1:
+    if len(texts) > 1:
+        _not_comparable(f"Measured on different texts ({' and '.join(sorted(texts))})")
+    elif not same_text(a, b):
+        _not_comparable(f"{texts.pop()}: the two texts of this name are not the same")
+    elif same_model(a, b):
         st.caption(f"Both measured on {texts.pop()}. The loss is compared window by window.")
     else:
-        st.warning(
-            f"Measured on different texts ({' and '.join(sorted(texts))}): the perplexities cannot be compared.",
-            icon=":material/warning:",
+        st.caption(
+            f"Both measured on {texts.pop()}. The models differ; where their tokenizers do too, the windows are not the same "
+            "words, and perplexities of unlike tokens cannot be compared."
         )
+
+
+def _not_comparable(why: str) -> None:
+    st.warning(f"{why}: the perplexities cannot be compared.", icon=":material/warning:")
 
 
 def _signed(difference: float, error: float) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 import streamlit as st
 
+from core.difference import measured_text
 from core.errors import InputError, explain
 from core.methods import Method
 from core.published import against_published, published_table
@@ -77,6 +80,7 @@ def _curves(runs: list[Run], paths: tuple[str, ...] | list[str]) -> None:
         points = curve(table, line=[*varied, "pattern"])
     except InputError as error:
         st.error(explain(error), icon=":material/error:")
+        _table(table, varied)
         return
     points = points.assign(
         line=points[varied].astype(str).agg(", ".join, axis=1),
@@ -167,13 +171,20 @@ def _own_columns(table: pd.DataFrame) -> list[str]:
 
 def _one_evaluation(runs: list[Run], table: pd.DataFrame) -> tuple[list[Run], pd.DataFrame]:
     """Perplexities on different texts are different quantities: where there are several, one is chosen."""
-    texts = [run.result.evaluated_on for run in runs if run.result]
+    texts = _texts(runs)
     several = list(dict.fromkeys(texts))
     if len(several) == 1:
         return runs, table
     chosen = st.selectbox("Measured on", several, key="measured_on", bind="query-params")
     kept = [text == chosen for text in texts]
     return [run for run, keep in zip(runs, kept, strict=True) if keep], table[kept].reset_index(drop=True)
+
+
+def _texts(runs: list[Run]) -> list[str]:
+    """What each run was measured on; texts of the same name that are not the same are told apart."""
+    named = [(run.result.evaluated_on if run.result else "", measured_text(run)) for run in runs]
+    same_name = Counter(name for name, _ in set(named))
+    return [f"{name} ({key})" if same_name[name] > 1 else name for name, key in named]
 
 
 def _styles(points: pd.DataFrame) -> dict[str, Style]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from core.api import measure_now
 from core.cli.options import config_values
-from core.cli.output import ProgressBar, console, with_error
+from core.cli.output import ProgressBar, console, errors, with_error
 from core.cli.subjects import chosen_run, dense_and_pruned
 from core.cli.tables import check_out, write_table
 from core.config import Evaluation, fingerprints
@@ -36,6 +36,9 @@ def print_evaluation(run_id: str | None, out: Path | None, given: dict[str, Any]
     with ProgressBar() as bar:
         for measurement in measured.values():
             measure_now(measurement, store, bar)
+    for measurement in measured.values():
+        for warning in measurement.overlaps(store):
+            errors.print(warning, markup=False, soft_wrap=True)
     table = _table(measured, evaluation, store)
     label = measured["dense"].whose
     _print(f"{run.name}: {label}" if run else label, table)

@@ -46,6 +46,10 @@ class Corpus(Component):
     def text(self, purpose: Purpose) -> str:
         """The text for ``purpose``, documents joined as the corpus's users join them."""
 
+    def to_download(self, purpose: Purpose) -> str | None:
+        """What reading the text would download first, for people; None where all is here."""
+        return None
+
     def documents(self, purpose: Purpose) -> list[str]:
         """The documents for ``purpose``, where a corpus consists of such."""
         return [self.text(purpose)]

@@ -66,6 +66,10 @@ class HubCorpus(Corpus):
             subject = self._subject(f"{part.file.path} of {part.file.repo}")
         return list(islice(read_documents(file, part.field, subject), part.file.lines))
 
+    def to_download(self, purpose: Purpose) -> str | None:
+        here = self._local_copy(purpose) or hub.here(self.parts[purpose].file, self._commit(purpose))
+        return None if here else self.label(purpose)
+
     def pinned(self, fingerprint: str) -> Self:
         copy = self.model_copy()
         copy._fixed = fingerprint

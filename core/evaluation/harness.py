@@ -29,7 +29,7 @@ from lm_eval.models.huggingface import HFLM
 from core.errors import InputError
 from core.evaluation.accuracy import TaskAccuracy
 from core.evaluation.tasks import TASKS, Task
-from core.events import Event, Message, PhaseStarted, Progress, Working
+from core.events import Event, Message, PhaseStarted, Progress
 from core.models.sources import LoadedModel
 
 Request = tuple[Any, list[int], list[int]]
@@ -191,6 +191,8 @@ def accuracy(
 
 
 def _read(title: str, task: Any, scorer: Scorer, limit: int | None) -> Generator[Event, None, list[Question]]:
+    there = len(task.task_docs)
+    yield PhaseStarted(phase=f"{title}: reading documents", total=there if limit is None else min(limit, there))
     questions = []
     for index, document in enumerate(islice(task.task_docs, limit)):
         with _quiet():
@@ -198,7 +200,7 @@ def _read(title: str, task: Any, scorer: Scorer, limit: int | None) -> Generator
             asked = task.construct_requests(document, prompt, metadata=(task.config.task, index, 1))
         questions.append(Question(document, scorer.read(asked)))
         if len(questions) % _DOCUMENTS_A_STEP == 0:
-            yield Working(text=f"{title}: read {len(questions)} documents")
+            yield Progress(done=len(questions))
     return questions
 
 

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from core.errors import InputError, NotFound
 from core.evaluation.tasks import TASKS, Document, Task, TaskName
+from core.hub import PATIENCE
 
 _SUFFIXES = (".jsonl", ".parquet")
 _SPLIT = "local"
-_PATIENCE = 10  # seconds for the hub to answer
 
 
 def tasks_in(folder: Path) -> tuple[TaskName, ...]:
@@ -146,7 +146,7 @@ class HubDataSet:
         from huggingface_hub import HfApi
 
         try:
-            commit = HfApi().dataset_info(self.label, timeout=_PATIENCE).sha
+            commit = HfApi().dataset_info(self.label, timeout=PATIENCE).sha
         except (HTTPError, OSError) as error:
             raise self._unreadable(error) from error
         assert commit is not None

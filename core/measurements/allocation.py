@@ -9,7 +9,7 @@ from core.allocation import Uniform
 from core.config import Calibration, Evaluation, Identity, RunConfig, identify, pinned_texts
 from core.data import PastedText
 from core.errors import InputError
-from core.events import Event, PhaseStarted
+from core.events import Event
 from core.measurements.base import Measurement
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class AllocationBasis(Measurement):
         return measured_values(self.config, self.identity, store) is not None
 
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
+        from core import phases
         from core.execution import calibration_tokens, known_or_measured
 
         source = self.config.model.pinned(self.identity.model_revision)
@@ -67,8 +68,9 @@ class AllocationBasis(Measurement):
             raise InputError(
                 f"model = {self.config.model.label!r} or the calibration text has changed since; start again."
             )
-        yield PhaseStarted(phase="Reading the text")
-        calibration = calibration_tokens(pinned_texts(self.config, self.identity), source)
-        yield PhaseStarted(phase="Loading the model")
+        config = pinned_texts(self.config, self.identity)
+        yield phases.reading([(config.calibration.corpus, "calibration")])
+        calibration = calibration_tokens(config, source)
+        yield phases.loading(source)
         loaded = load(source)
         yield from known_or_measured(self.config, self.identity, store, loaded.model, calibration)

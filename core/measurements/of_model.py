@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from core.errors import InputError
-from core.events import Event, PhaseStarted
+from core.events import Event
 from core.measurements.base import Measurement
 from core.models.sources import AnySource, ModelSource
 
@@ -52,9 +52,10 @@ class OfModel(Measurement):
 
     def loading(self, store: Store, load: Loader) -> Generator[Event, None, LoadedModel]:
         """Loads the model, or makes the run's again. Raises InputError where it is not what it was."""
+        from core import phases
         from core.reopening import reopening
 
-        yield PhaseStarted(phase="Loading the model")
+        yield phases.loading(self.source)
         if self.run is not None:
             self.check_attempt(store)
             return (yield from reopening(self.run, store, load))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, ClassVar
 
-from core.config import Evaluation, fingerprints
+from core.config import Evaluation, fingerprints, pinned_texts
 from core.errors import InputError
 from core.evaluated import dense_subject, text_key
 from core.evaluation.result import Perplexity, TokenLosses
-from core.events import Event, PhaseStarted
+from core.events import Event
 from core.measurements.of_model import OfModel
 
 if TYPE_CHECKING:
@@ -57,13 +57,34 @@ class PerplexityOn(OfModel):
         """One a corpus; None where it was not measured yet, or the text was too long for them to be kept."""
         return [store.token_losses(self.subject, key) for key in self.keys]
 
+    def overlaps(self, store: Store) -> list[str]:
+        """What of the texts the run was calibrated on, or why that cannot be told, in sentences; none for a dense model."""
+        from core.evaluating import overlap_warnings, read_texts
+        from core.execution import calibration_tokens
+
+        if self.run is None:
+            return []
+        run = store.run(self.run)
+        config, was = pinned_texts(run.config, run.identity), run.identity.calibration_fingerprint
+        try:
+            calibrated_on = config.calibration.corpus.fingerprint("calibration")
+            if (calibrated_on, *fingerprints(self.evaluation.pinned(self.fingerprints))) != (was, *self.fingerprints):
+                raise InputError("a text has changed since.")
+            calibration = calibration_tokens(config, self.source)
+            texts = read_texts(self.evaluation, self.fingerprints, self.source)
+        except InputError as error:
+            return [f"Whether the run was calibrated on parts of these texts cannot be told: {error}"]
+        return overlap_warnings(calibration, texts)
+
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
+        from core import phases
         from core.checks import check_seqlen
         from core.evaluating import evaluate, read_texts
 
-        yield PhaseStarted(phase="Reading the text")
+        pinned = self.evaluation.pinned(self.fingerprints)
+        yield phases.reading([(part.corpus, "evaluation") for part in pinned.each])
         check_seqlen("evaluation", self.evaluation.seqlen, self.source.profile())
-        if fingerprints(self.evaluation.pinned(self.fingerprints)) != self.fingerprints:
+        if fingerprints(pinned) != self.fingerprints:
             raise InputError(f"{self.label}: the text has changed since; start again for what it is now.")
         texts = read_texts(self.evaluation, self.fingerprints, self.source)
         missing = [text for text in texts if store.perplexity(self.subject, text.key) is None]

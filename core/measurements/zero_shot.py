@@ -12,7 +12,7 @@ from core.evaluation.accuracy import TaskAccuracy
 from core.evaluation.task_data import task_data
 from core.evaluation.tasks import TaskName
 from core.evaluation.zero_shot import TaskChoice, harness_version
-from core.events import Event, PhaseStarted, Progress
+from core.events import Event, PhaseStarted, Progress, Working
 from core.measurements.of_model import OfModel
 from core.models.sources import ModelSource
 
@@ -78,6 +78,7 @@ class ZeroShot(OfModel):
             data = task_data(name, self.choice.folder)
             if data.fingerprint() != self.data[name]:
                 raise InputError(f"tasks = {name}: its documents ({data.label}) have changed since; start again.")
+            yield Working(text=data.label)
             tasks[name], sources[name] = data.load(self.data[name]), data.label
             yield Progress(done=len(tasks))
         loaded = yield from self.loading(store, load)

@@ -71,6 +71,10 @@ class ModelSource(Component):
         """The folder with config, tokenizer and weights. Raises InputError where there is none."""
         return self.texts_folder()
 
+    def to_download(self) -> str | None:
+        """What loading would download first, for people; None where all is here."""
+        return None
+
     @property
     def pickle_allowed(self) -> bool:
         return False
@@ -162,6 +166,11 @@ class Hub(ModelSource):
         from core.models.hub import weights_folder
 
         return weights_folder(self.id, self.revision_key(), self.allow_bin)
+
+    def to_download(self) -> str | None:
+        from core.models.hub import has_weights
+
+        return None if has_weights(self.id, self.revision_key(), self.allow_bin) else self.id
 
 
 class LocalFolder(ModelSource):

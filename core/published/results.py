@@ -107,14 +107,18 @@ def against_published(run: Run) -> list[Against]:
 
 def _against(run: Run) -> Iterator[Against]:
     assert run.result is not None
-    known = published()
+    known, own = published(), run.result
+    pairs = [(own.dense_perplexity, own.perplexity), *((text.dense, text.pruned) for text in own.also)]
+    measured = zip((part.corpus.name for part in run.config.evaluation.each), pairs, strict=True)
+    found = dict(reversed(list(measured)))  # the first of a name counts
     for result in known.of(run.config.model):
-        if result.corpus != run.config.evaluation.corpus.name:
+        if result.corpus not in found:
             continue
+        dense, pruned = found[result.corpus]
         if result.method == DENSE:
-            yield Against(result, known.sources[result.source], run.result.dense_perplexity.value)
+            yield Against(result, known.sources[result.source], dense.value)
         elif _same_pruning(run.config, result):
-            yield Against(result, known.sources[result.source], run.result.perplexity.value)
+            yield Against(result, known.sources[result.source], pruned.value)
 
 
 def _same_pruning(config: RunConfig, result: PublishedResult) -> bool:

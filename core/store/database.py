@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from core.errors import InputError
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-HEAD = "0003"
+HEAD = "0004"
 
 
 def open_database(url: str, lock_folder: Path) -> Engine:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, aliased, sessionmaker
 
 from core.errors import NotFound
 from core.store.records import ACTIVE, Run
@@ -122,12 +122,38 @@ class Sweeps:
         return [found[run_id] for run_id in ids if run_id in found]
 
     def cancel(self, sweep_id: str) -> None:
-        """Asks everything of the sweep that waits or runs to stop, also where another sweep has the same point."""
-        mine = AttemptRow.run_id.in_(self._run_ids(sweep_id)) & AttemptRow.status.in_(ACTIVE)
+        """Asks what the sweep waits for to stop.
+
+        What another sweep that was not stopped waits for too goes on, and so does the repetition of a finished run.
+        """
+        other = aliased(AttemptRow)
+        finished = select(other.run_id).where(other.status == "finished")
+        elsewhere = (
+            select(SweepPointRow.run_id)
+            .join(SweepRow, SweepRow.id == SweepPointRow.sweep_id)
+            .where(SweepRow.id != sweep_id, ~SweepRow.stopped)
+        )
+        mine = (
+            AttemptRow.run_id.in_(self._run_ids(sweep_id))
+            & AttemptRow.status.in_(ACTIVE)
+            & AttemptRow.run_id.not_in(finished)
+            & AttemptRow.run_id.not_in(elsewhere)
+        )
         waiting = mine & (AttemptRow.status == "queued")
         with self._sessions.begin() as session:  # at once, so that no other point begins when the running one ends
+            session.execute(update(SweepRow).where(SweepRow.id == sweep_id).values(stopped=True))
             session.execute(update(AttemptRow).where(mine).values(cancel_requested=True))
             session.execute(update(AttemptRow).where(waiting).values(status="cancelled", finished_at=time.time()))
+
+    def set_stopped(self, sweep_id: str, stopped: bool) -> None:
+        """Says whether the sweep waits for its points; what is under way is left alone."""
+        with self._sessions.begin() as session:
+            session.execute(update(SweepRow).where(SweepRow.id == sweep_id).values(stopped=stopped))
+
+    def is_stopped(self, sweep_id: str) -> bool:
+        """Whether it was cancelled, and not taken up again since."""
+        with self._sessions() as session:
+            return bool(session.scalar(select(SweepRow.stopped).where(SweepRow.id == sweep_id)))
 
     def _run_ids(self, sweep_id: str) -> Select[str]:
         return select(SweepPointRow.run_id).where(SweepPointRow.sweep_id == sweep_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 RUN, MEASUREMENT = "run", "measurement"
@@ -79,6 +79,8 @@ class SweepRow(Base):
     config: Mapped[dict[str, Any]]
     left_out: Mapped[list[dict[str, Any]]]
     created_at: Mapped[float]
+    stopped: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Cancelled, and not taken up again since."""
     points: Mapped[list[SweepPointRow]] = relationship(cascade="all, delete-orphan", passive_deletes=True)
 
 

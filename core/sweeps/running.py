@@ -28,6 +28,7 @@ def attempts_due(
     ``points``: the sweep's points where they were settled just now. Raises InputError, at the end, where a run was deleted
     and cannot be made again, since its model, a text or the program has changed.
     """
+    store.sweeps.set_stopped(record.id, False)
     due = store.sweeps.progress(record.id).due
     if due and points is None:
         points, _ = settle(record.sweep, profile_of)
@@ -62,12 +63,16 @@ def run_sweep(record: SweepRecord, store: Store, begin: Callable[[Run], Callable
     from core.worker import run_attempt
 
     models = DenseModels()
-    for attempt in attempts_due(record, store, lambda source: known_profile(source, store)):
-        report = begin(store.run(attempt.run_id))
-        try:
-            if run_attempt(store, attempt.id, models.load, report) is None:
-                raise Cancelled
-        except Cancelled:
-            raise
-        except Exception:  # noqa: BLE001  of any kind: the store has its reason, and the other points are not to blame
-            log.info("Run %s failed; the sweep goes on", attempt.run_id)
+    try:
+        for attempt in attempts_due(record, store, lambda source: known_profile(source, store)):
+            report = begin(store.run(attempt.run_id))
+            try:
+                if run_attempt(store, attempt.id, models.load, report) is None:
+                    raise Cancelled
+            except Cancelled:
+                raise
+            except Exception:  # noqa: BLE001  of any kind: the store has its reason, the other points are not to blame
+                log.info("Run %s failed; the sweep goes on", attempt.run_id)
+    except (Cancelled, KeyboardInterrupt):
+        store.sweeps.set_stopped(record.id, True)
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -50,10 +51,12 @@ def components(
     help: str | None = None,
     default: Collection[str] = (),
     brief: bool = False,
+    repeated: bool = False,
 ) -> list[dict[str, Any]]:
     """Any number of the registered components of ``base``, each with its summary and fields; their JSON forms.
 
-    ``brief``: the summary only on demand, without formula and paper.
+    ``brief``: the summary only on demand, without formula and paper. ``repeated``: what has fields may be chosen several
+    times, as two files of a kind.
     """
     classes = {cls.name: cls for cls in sorted(base.registry.classes(), key=lambda cls: getattr(cls, "order", 0))}
     chosen = st.multiselect(
@@ -72,8 +75,28 @@ def components(
             st.markdown(f"**{classes[name].title}**", help=getattr(classes[name], "summary", None) if brief else None)
             if not brief:
                 _explained(classes[name])
-            values.append({base.kind: name, **fields(classes[name], f"{key}_{name}")})
+            many = _how_many(f"{key}_{name}") if repeated and classes[name].model_fields else 1
+            values += [{base.kind: name, **fields(classes[name], _nth(f"{key}_{name}", nth))} for nth in range(many)]
     return values
+
+
+_MANY, _MOST = "_many", 9
+"""Where it is kept how many there are of a kind, and how many there can be."""
+
+
+def _how_many(key: str) -> int:
+    return int(st.number_input("How many of these", 1, _MOST, 1, key=f"{key}{_MANY}", bind="query-params"))
+
+
+def _nth(prefix: str, nth: int) -> str:
+    """Where the fields of the ``nth`` (from 0) component of a kind are kept."""
+    return f"{prefix}_{nth + 1}" if nth else prefix
+
+
+def _placed(chosen: Sequence[Component], key: str) -> list[tuple[str, Component]]:
+    """Each component with the prefix of its fields."""
+    names = [component.name for component in chosen]
+    return [(_nth(f"{key}_{one.name}", names[:number].count(one.name)), one) for number, one in enumerate(chosen)]
 
 
 def _explained(cls: type[Component]) -> None:
@@ -128,21 +151,25 @@ def address(component: Component, key: str) -> dict[str, Any]:
     return {key: component.title, **fields_address(component, f"{key}_{component.name}")}
 
 
-def long_texts(component: Component, key: str) -> dict[str, str]:
-    """What the session has to hold, beside the address, for which ``component(…, key, …)`` comes up with this component."""
-    fields = type(component).model_fields.items()
+def long_texts(chosen: Sequence[Component], key: str) -> dict[str, str]:
+    """What the session has to hold, beside the address, for which ``component`` or ``components`` (…, key, …) comes up with
+    these."""
     return {
-        f"{key}_{component.name}_{name}": getattr(component, name)
-        for name, info in fields
+        f"{prefix}_{name}": getattr(component, name)
+        for prefix, component in _placed(chosen, key)
+        for name, info in type(component).model_fields.items()
         if info.json_schema_extra == LONG_TEXT
     }
 
 
 def addresses(chosen: Sequence[Component], key: str) -> dict[str, Any]:
     """The query parameters for which ``components(…, key, …)`` comes up with these components."""
-    found: dict[str, Any] = {key: [component.title for component in chosen]} if chosen else {}
-    for component in chosen:
-        found |= fields_address(component, f"{key}_{component.name}")
+    kinds = Counter(component.name for component in chosen)
+    titles = {component.title: None for component in chosen}
+    found: dict[str, Any] = {key: list(titles)} if chosen else {}
+    found |= {f"{key}_{name}{_MANY}": str(many) for name, many in kinds.items() if many > 1}
+    for prefix, component in _placed(chosen, key):
+        found |= fields_address(component, prefix)
     return found
 
 

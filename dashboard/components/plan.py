@@ -69,7 +69,8 @@ def address(config: RunConfig) -> dict[str, Any]:
 def open_form(config: RunConfig) -> None:
     """Goes to the Prune page, whose form then shows this config."""
     for key, section in (("calibration", config.calibration), ("evaluation", config.evaluation)):
-        st.session_state.update(forms.long_texts(section.corpus, f"{key}_corpus"))
+        st.session_state.update(forms.long_texts([section.corpus], f"{key}_corpus"))
+    st.session_state.update(forms.long_texts(config.evaluation.also, _ALSO))
     st.switch_page(shell.PRUNE, query_params=address(config))
 
 
@@ -105,7 +106,7 @@ def text_section(section: type[Calibration] | type[Evaluation], key: str) -> dic
 
 def _further() -> list[dict[str, Any]]:
     info = Evaluation.model_fields["also"]
-    return forms.components(Corpus, _ALSO, str(info.title), help=info.description)
+    return forms.components(Corpus, _ALSO, str(info.title), help=info.description, repeated=True)
 
 
 def before(config: RunConfig, shown: Run | None) -> None:

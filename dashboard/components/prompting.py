@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from pydantic import ValidationError
 
+from core.difference import same_model
 from core.errors import InputError, explain
 from core.evaluation.generation import Generation
 from core.measurements.generation import Continuation
@@ -25,7 +26,9 @@ def show(a: Run, b: Run) -> None:
         st.error(explain(error), icon=":material/error:")
         return
     wanted = {
-        "Dense": Continuation.of_dense(a.config.model, a.identity.model_revision, generation=generation),
+        "Dense" if same_model(a, b) else "Dense (A's model)": Continuation.of_dense(
+            a.config.model, a.identity.model_revision, generation=generation
+        ),
         f"A · {a.name}": Continuation.of_run(a, generation=generation),
         f"B · {b.name}": Continuation.of_run(b, generation=generation),
     }

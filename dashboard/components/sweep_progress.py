@@ -27,6 +27,10 @@ def show(record: SweepRecord, progress: SweepProgress) -> None:
 
 
 def _buttons(record: SweepRecord, progress: SweepProgress) -> None:
+    stopped = progress.active and cache.store().sweeps.is_stopped(record.id)
+    if stopped:
+        active = sum(point.active for point in progress.points)
+        st.caption(f"Cancelled. {active} still under way: another sweep waits for them too, or they are just stopping.")
     with st.container(horizontal=True):
         if progress.active:
             st.button(
@@ -34,7 +38,8 @@ def _buttons(record: SweepRecord, progress: SweepProgress) -> None:
                 icon=":material/stop:",
                 on_click=cache.store().sweeps.cancel,
                 args=[record.id],
-                help="What is finished stays; resume goes on with the rest.",
+                help="What is finished stays, and what another sweep waits for too goes on; resume runs the rest.",
+                disabled=stopped,
             )
         if due := len(progress.due):
             st.button(

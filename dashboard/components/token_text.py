@@ -7,6 +7,7 @@ import math
 
 import streamlit as st
 
+from core.difference import same_model
 from core.measurements.perplexity import PerplexityOn
 from core.store import Run
 from dashboard.components import cache, measuring
@@ -18,7 +19,7 @@ _STRONGEST = 0.6  # opacity: the letters on it stay readable in both themes
 
 def show(a: Run, b: Run) -> None:
     """The evaluation text of ``a``, dense and as both runs read it; offers to measure what is not known."""
-    if a.config.model != b.config.model:
+    if not same_model(a, b):
         st.info(
             "The two runs are of different models, whose tokens cannot be held against each other.",
             icon=":material/info:",
@@ -51,7 +52,8 @@ def show(a: Run, b: Run) -> None:
     number = st.slider("Window", 1, windows, 1, key="window", bind="query-params") if windows > 1 else 1
     tokens = text.tokens[number - 1]
     rises = (other.losses[number - 1] - text.losses[number - 1]).tolist()
-    pieces = cache.token_pieces(a.config.model.canonical(), tuple(int(token) for token in tokens))
+    model = a.config.model.pinned(a.identity.model_revision)
+    pieces = cache.token_pieces(model.canonical(), tuple(int(token) for token in tokens))
     st.html(coloured(pieces, text.losses[number - 1].tolist(), other.losses[number - 1].tolist()))
     mean = math.fsum(rises) / len(rises)
     st.caption(

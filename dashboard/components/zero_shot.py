@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
+from core.difference import same_model
 from core.errors import InputError, explain
 from core.evaluation.accuracy import Accuracies, accuracy_table
 from core.evaluation.tasks import TASKS
@@ -33,7 +34,7 @@ def show(a: Run, b: Run) -> None:
     except InputError as error:
         st.error(explain(error), icon=":material/error:")
         return
-    wanted = {"dense": wanted["A"].dense} | wanted
+    wanted = {"dense" if same_model(a, b) else "dense (A's model)": wanted["A"].dense} | wanted
     found = {name: one.found(cache.store()) for name, one in wanted.items()}
     _table(found)
     if unknown := [one for one in wanted.values() if not one.known(cache.store())]:

@@ -1,5 +1,6 @@
 """Published perplexities: the data file against the documents they were printed in, and runs against them."""
 
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from core.api import make_config
 from core.config import RunConfig
+from core.evaluation.result import CorpusPerplexity, perplexity
 from core.methods import Method
 from core.methods.sparsegpt import SparseGPT
 from core.models.sources import Embedded, Hub
@@ -107,6 +109,22 @@ def test_a_run_beside_what_was_published() -> None:
     assert [one.difference for one in both] == pytest.approx([0.06, 8.0 - 10.86, 0.12])
     nm = against_published(on_wikitext(12.0, sparsity="4:8", method="sparsegpt"))
     assert [one.result.perplexity for one in nm] == ["27.65", "46.91"]
+
+
+def test_a_further_corpus_counts_too() -> None:
+    run = on_wikitext(40.0)
+    first, further = SimpleNamespace(name="embedded"), run.config.evaluation.corpus
+    evaluation = run.config.evaluation.model_copy(update={"corpus": first, "also": (further,)})
+    result = run_of(11.0).result
+    assert result is not None
+    also = CorpusPerplexity(evaluated_on="WikiText-2", dense=perplexity([3.0], 8), pruned=perplexity([4.0], 8))
+    run = run.model_copy(
+        update={
+            "config": run.config.model_copy(update={"evaluation": evaluation}),
+            "result": result.model_copy(update={"also": (also,)}),
+        }
+    )
+    assert [one.perplexity for one in against_published(run)] == pytest.approx([math.exp(3), math.exp(4)])
 
 
 @pytest.mark.parametrize(

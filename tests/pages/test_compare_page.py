@@ -138,6 +138,50 @@ def test_pieces_are_the_text_and_hold_whole_characters():
     assert broken == ["a", "", "�"]
 
 
+class Words:
+    """A tokenizer that drops the space before the first word, and counts what it decodes."""
+
+    decoded = 0
+
+    def decode(self, tokens, clean_up_tokenization_spaces):
+        self.decoded += len(tokens)
+        return "".join(f" w{token}" for token in tokens).removeprefix(" ")
+
+
+def test_the_pieces_of_a_long_text_are_found_in_time_that_grows_with_it():
+    text = "Ein Käfer kostet 3 €. " * 60
+    assert "".join(pieces(list(text.encode()), Bytes())) == text
+    tokenizer = Words()
+    assert pieces(range(2000), tokenizer) == ["w0", *(f" w{token}" for token in range(1, 2000))]
+    assert tokenizer.decoded < 100 * 2000
+
+
+def test_runs_of_other_models_are_told_apart(store, two):
+    """The dense texts are the first run's model's, and so are its accuracies; losses are not held against each other."""
+    other = add_run(store, RunConfig(model={"source": "embedded", "dtype": "bfloat16"}))
+    app = open_app(PAGE, run=two[0].id, **{"with": other.id})
+    assert "Dense (A's model)" in texts(app)
+    assert "The models differ" in texts(app)
+    assert "compared window by window" not in texts(app)
+
+
+def test_texts_of_one_name_that_are_not_the_same_are_not_compared(store, tmp_path):
+    """A file that changed, and one of the same name elsewhere."""
+    text = tmp_path / "text.txt"
+    found = []
+    for content in ("words", "other words"):
+        text.write_text(content)
+        config = RunConfig(evaluation=Evaluation(corpus=TextFile(path=str(text))))
+        found.append(add_run(store, config, evaluated_on="text.txt, 2 × 256 tokens"))
+    assert found[0].id != found[1].id
+    app = open_app(PAGE, run=found[0].id, **{"with": found[1].id})
+    assert "text.txt, 2 × 256 tokens: the two texts of this name are not the same" in texts(app)
+    assert frames(app)[1].set_index("figure").loc["mean loss (nats)"].difference == "–"
+    curves = open_app("dashboard/curves.py", sweep="all")
+    assert len(curves.selectbox(key="measured_on").options) == 2
+    assert len(curves.dataframe[0].value) == 1
+
+
 def test_a_prompt_is_continued_by_all_three(store, two, asked):
     a, b = two
     app = open_app(PAGE, run=a.id, **{"with": b.id})

@@ -100,3 +100,38 @@ def test_a_hub_corpus_without_a_hub_is_one_sentence(store, monkeypatch):
     assert message.startswith("corpus = 'wikitext2' cannot be reached")
     assert "wikitext2/train.jsonl" in message
     assert not starts(app)
+
+
+def test_two_files_of_a_kind_are_further_corpora(store, places, monkeypatch):
+    """They are in the link, and in the form that a run opens; a third, pasted, comes up with its text."""
+    asked = []
+    jobs = SimpleNamespace(
+        workers=lambda: [], submit=lambda config: asked.append(config) or add_run(store, config).attempt
+    )
+    monkeypatch.setattr(cache, "jobs", lambda: jobs)
+    files = [places / f"{name}.txt" for name in ("one", "two")]
+    for file in files:
+        file.write_text(f"The text of {file.stem}.")
+    app = open_app()
+    app.multiselect(key="evaluation_also").set_value(["text"]).run()
+    app.number_input(key="evaluation_also_text_many").set_value(2).run()
+    for key, file in zip(("evaluation_also_text_path", "evaluation_also_text_2_path"), files, strict=True):
+        app.text_input(key=key).set_value(str(file)).run()
+    app.multiselect(key="evaluation_also").set_value(["text", "pasted"]).run()
+    app.text_area(key="evaluation_also_pasted_content").set_value("A pasted text.").run()
+    assert (errors(app), starts(app)) == ([], True)
+    next(button for button in app.button if button.label == "Start").click().run()
+    (config,) = asked
+    assert sorted(corpus.described for corpus in config.evaluation.also) == [
+        f"Local text file (path {files[0]})",
+        f"Local text file (path {files[1]})",
+        "Pasted text (content A pasted text.)",
+    ]
+    again = open_app("dashboard/runs.py")
+    next(button for button in again.button if button.label == "Change …").click().run()
+    assert errors(again) == []
+    assert again.text_input(key="evaluation_also_text_2_path").value == str(files[1])
+    assert again.text_area(key="evaluation_also_pasted_content").value == "A pasted text."
+    labels = {button.label for button in again.button}
+    assert "Repeat" in labels, "the form says another run"
+    assert "Change …" not in labels

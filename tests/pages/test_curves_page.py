@@ -117,6 +117,8 @@ def test_points_under_way_are_shown_and_cancelled(store, sweep):
     assert "Magnitude 30 %" in texts(app)
     button(app, "Cancel the sweep").click().run()
     assert store.attempt(attempt.id).cancel_requested
+    assert "Cancelled. 1 still under way" in texts(app)
+    assert button(app, "Cancel the sweep").disabled
 
 
 def test_a_finished_sweep_is_a_curve(store, sweep):
@@ -186,6 +188,14 @@ def test_texts_are_not_mixed(store, sweep):
         "Wikipedia (embedded), 2 × 256 tokens",
     ]
     assert len(app.dataframe[0].value) == 1
+
+
+def test_runs_that_do_not_make_a_curve_are_still_a_table(store):
+    for windows in (8, 16):
+        add_run(store, RunConfig(calibration={"windows": windows}))
+    app = open_app(PAGE, sweep="all")
+    assert "mix runs that differ in" in texts(app)
+    assert len(app.dataframe[0].value) == 2
 
 
 def test_published_results_are_a_layer_of_their_own(store, sweep):

@@ -1,6 +1,7 @@
 """Perplexity on several texts: of runs, of what is measured later, on the command line; and the losses of single tokens."""
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -354,6 +355,27 @@ def test_evaluate_prints_and_writes_dense_beside_pruned(
             assert row[side] == pytest.approx(expected, rel=1e-5)
             assert f"{row[side]:.3f} ± {row[f'{side} standard error']:.3f}" in printed
     assert run.name in printed
+
+
+def test_evaluate_warns_of_text_that_the_run_was_calibrated_on(
+    config: Configs, store: Store, texts: Texts, tmp_path: Path
+) -> None:
+    """Also where all is known already, and of a dense model alone never."""
+    own = tmp_path / "own.txt"
+    shutil.copy(texts["calibration"], own)
+    corpus = {"corpus": "text", "path": str(own)}
+    _, run = run_config(config(calibration__corpus=corpus, calibration__windows=200), store)
+    words = ("--evaluation-corpus", texts["evaluation"], "--evaluation-also", own, "--evaluation-windows", 10_000)
+    for _ in range(2):
+        told = " ".join(evaluate("--run", run.id, *words).stderr.split())
+        count, total = re.findall(r"(\d+) of (\d+) evaluation windows of own\.txt share text", told)[0]
+        assert 0 < int(count) < int(total)
+        assert "windows of evaluation.txt" not in told
+    model = str(run.config.model.path)
+    assert "share text" not in evaluate("--model", model, *words, "--evaluation-seqlen", SEQLEN).stderr
+    own.unlink()
+    assert "share text" not in evaluate("--run", run.id).stderr
+    assert "cannot be told: text = " in evaluate("--run", run.id).stderr
 
 
 def test_evaluate_takes_from_the_run_what_is_not_said(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.events import PhaseStarted
 from core.store import Store
 from tests.runs import hub_server
 from tests.runs.hub_server import NO_ONE, Hub, Machine
@@ -221,3 +223,35 @@ def test_without_a_hub_a_cached_commit_works(
     assert run.identity.model_revision == commit
     assert (tmp_path / "saved" / "model.safetensors").is_file()
     assert result.seconds < 10  # the hub is not asked again and again for what is here
+
+
+@pytest.mark.parametrize("revision", ["main", "0" * 40])
+def test_a_hub_that_never_answers_is_not_waited_for(
+    prune: Core, tmp_path: Path, cache: Path, store: Store, revision: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        machine = Machine(tmp_path, cache, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        result = prune("tiny/never-seen", by=machine, revision=revision)
+        machine.close()
+    assert "model = 'tiny/never-seen' cannot be reached: the hub does not answer" in sentence(result)
+    assert result.seconds < 12  # 3 of them because huggingface_hub asks for something of its own, once a process
+    assert store.runs() == []
+
+
+def test_a_commit_that_is_not_here_fails_at_once_without_a_hub(lonely: Machine, prune: Core, store: Store) -> None:
+    result = prune("tiny/open", by=lonely, revision="1" * 40)
+    assert "cannot be reached" in sentence(result)
+    assert result.seconds < 5  # a download would try again for half a minute
+
+
+def test_a_run_says_what_it_downloads(prune: Core, hub: Hub, store: Store, tiny_folder: Callable[..., Path]) -> None:
+    hub.add("tiny/fresh", tiny_folder(), branch="main")
+    told = []
+    for sparsity in ("0.5", "2:4"):
+        succeeded(prune("tiny/fresh", sparsity=sparsity))
+        events = store.events(store.runs()[0].attempt.id)
+        told.append([event.phase for _, event in events if isinstance(event, PhaseStarted)][:2])
+    assert told == [
+        ["Reading the text", "Downloading from the Hugging Face hub: tiny/fresh"],
+        ["Reading the text", "Loading the model"],
+    ]

@@ -200,6 +200,58 @@ def test_a_run_stays_on_what_it_read_though_the_branch_moved_on(
     assert saved.read_bytes() == exported.read_bytes()
 
 
+def test_a_run_says_which_texts_it_downloads(
+    hub: Hub,
+    process: Process,
+    cache: Path,
+    tmp_path: Path,
+    home: Path,
+    tiny_folder: Callable[..., Path],
+    texts: dict[str, Path],
+    store: Store,
+) -> None:
+    peer, told = process(hub.address), []
+    for sparsity in ("0.5", "2:4"):
+        corpora = {"calibration_corpus": "c4", "evaluation_corpus": "wikitext2"}
+        options = run_options(tiny_folder(), texts, sparsity=sparsity, **corpora)
+        result = peer.ask("cli", "--home", str(home), "prune", *map(str, options))
+        assert result["exit_code"] == 0, result
+        (first, *_) = (event for _, event in store.events(store.runs()[0].attempt.id))
+        told.append(first.model_dump()["phase"])
+    assert told == ["Downloading from the Hugging Face hub: C4 (train), WikiText-2 (test)", "Reading the text"]
+
+
+def test_a_text_of_a_run_is_measured_as_the_run_had_it_though_the_branch_moved_on(
+    hub: Hub,
+    process: Process,
+    home: Path,
+    tmp_path: Path,
+    tiny_folder: Callable[..., Path],
+    texts: dict[str, Path],
+) -> None:
+    """Its dense model's losses were lost; what is measured now is the text of the run's commit, not the hub's newest."""
+    options = run_options(tiny_folder(), texts, evaluation_corpus="wikitext2", json=tmp_path / "run.json")
+    first = process(hub.address)
+
+    def core(peer: Peer, *words: Any) -> dict[str, Any]:
+        result = dict(peer.ask("cli", "--home", str(home), *map(str, words)))
+        assert result["exit_code"] == 0, result
+        return result
+
+    core(first, "prune", *options)
+    run = json.loads((tmp_path / "run.json").read_text())
+    for file in home.rglob("perplexity/*.safetensors"):
+        file.unlink()
+    folder = publish(tmp_path / "moved")[WIKITEXT]
+    parquet(folder / "wikitext-2-raw-v1/test-00000-of-00001.parquet", "text", [sentences(200, 78)])
+    with at(hub.repos[WIKITEXT], folder):
+        later = process(hub.address)
+        assert later.ask("read_corpus", "wikitext2", "evaluation")["documents"] == [sentences(200, 78)]
+        core(later, "evaluate", "--run", run["run_id"], "--out", tmp_path / "table.json")
+    (row,) = json.loads((tmp_path / "table.json").read_text())
+    assert (row["dense"], row["pruned"]) == pytest.approx((run["dense_perplexity"], run["perplexity"]), rel=1e-6)
+
+
 def test_of_a_large_shard_only_the_beginning_is_downloaded(hub: Hub, process: Process, tmp_path: Path) -> None:
     """60 MB that do not compress; the 1,100 documents are 1.2 MB of it."""
     file = tmp_path / "large" / "en/c4-validation.00000-of-00008.json.gz"

@@ -13,13 +13,16 @@ from click.testing import CliRunner, Result
 from core.api import run_config
 from core.cli.commands import main
 from core.cli.output import SweepBar
-from core.config import RunConfig
+from core.config import RunConfig, identify
+from core.difference import config_difference, figure_difference
 from core.errors import NotFound
 from core.events import Event, Progress
+from core.models.sources import ModelSource
 from core.stages.low_rank import LowRank
-from core.store import Run, Store
+from core.store import Run, Store, SweepRecord
 from core.sweeps import Sweep
 from core.sweeps.points import settle
+from core.sweeps.running import attempts_due
 from tests.runs.material import run_options, sentence
 
 Folders = Callable[..., Path]
@@ -114,10 +117,12 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(
     before = store.sweeps.progress(record.id)
     assert before.counts == {"finished": 2, "cancelled": 1, "missing": 5}
     (cut,) = [point for point in before.points if point.state == "cancelled"]
+    assert store.sweeps.is_stopped(record.id)
 
     assert len(rows(succeeded(core("sweep", *AXES)).stdout)) == 4
     after = store.sweeps.progress(record.id)
     assert after.complete
+    assert not store.sweeps.is_stopped(record.id)
     assert [point.attempts for point in after.points] == [1 + (point.run_id == cut.run_id) for point in after.points]
     assert {run.id for run in store.runs()} == {point.run_id for point in after.points}
 
@@ -248,6 +253,13 @@ def test_two_runs_are_compared(
     expected = statistics.stdev(paired) / len(paired) ** 0.5
     assert figures["mean loss (nats)"]["standard error"] == pytest.approx(expected)
 
+    # Windows are the same however many are run at once.
+    evaluation = b.config.evaluation.model_copy(update={"batch_size": b.config.evaluation.batch_size + 1})
+    batched = figure_difference(
+        a, b.model_copy(update={"config": b.config.model_copy(update={"evaluation": evaluation})})
+    )
+    assert batched.set_index("figure").loc["mean loss (nats)", "standard error"] == pytest.approx(expected)
+
     masks = [store.masks(run.id) for run in (a, b)]
     assert sorted(row["module"] for row in written["modules"]) == sorted(masks[0])
     both = either = 0
@@ -269,6 +281,32 @@ def test_two_runs_are_compared(
         assert {float(row["overlap"]) for row in csv.DictReader(file)} == {1.0}
     succeeded(core("compare", a.id, b.id, "--out", tmp_path / "difference.md"))
     assert "| calibration.seed | 0 | 3 |" in (tmp_path / "difference.md").read_text(encoding="utf-8")
+
+
+def test_every_part_that_differs_is_told(
+    config: Callable[..., RunConfig], store: Store, texts: Texts, tmp_path: Path
+) -> None:
+    """Two further corpora of one kind, and a text that changed though another part of the evaluation differs as well."""
+    own = tmp_path / "own.txt"
+    found = []
+    for content, windows in (("some words", 3), ("other words", 4)):
+        own.write_text(content, encoding="utf-8")
+        also = [{"corpus": "text", "path": str(path)} for path in (own, texts["calibration"])]
+        wanted = config(evaluation__windows=windows, evaluation__also=also[: windows - 2])
+        attempt, _ = store.submit(wanted, identify(wanted))
+        found.append(store.run(attempt.run_id))
+    different = config_difference(*found).set_index("path")
+    assert different.loc["evaluation.windows"].tolist() == [3, 4]
+    assert different.loc["evaluation.also.text 2.path"].tolist() == [None, str(texts["calibration"])]
+    assert "evaluation.also.text.path" not in different.index
+
+    same = found[1].config.model_copy(update={"method": found[1].config.method, "sparsity": 0.3})
+    other = found[1].model_copy(update={"config": same})
+    changed = other.model_copy(
+        update={"identity": other.identity.model_copy(update={"also_fingerprints": ("another", "text")})}
+    )
+    different = config_difference(found[1], changed).set_index("path")
+    assert different.loc["identity.also_fingerprints", "b"] == ("another", "text")
 
 
 def test_runs_of_other_models_and_texts_are_compared_as_far_as_that_goes(
@@ -354,6 +392,8 @@ def test_how_far_a_sweep_is(config: Callable[..., RunConfig], store: Store) -> N
     assert store.should_stop(running.id)
     assert store.attempt(again.id).cancel_requested is False
 
+    assert store.sweeps.is_stopped(record.id)
+
     store.sweeps.rename(record.id, "another")
     assert store.sweeps.get(record.id).name == "another"
     assert store.sweeps.get(record.id).sweep == sweep
@@ -361,6 +401,54 @@ def test_how_far_a_sweep_is(config: Callable[..., RunConfig], store: Store) -> N
     with pytest.raises(NotFound):
         store.sweeps.get(record.id)
     assert len(store.runs()) == 5
+
+
+def test_cancelling_a_sweep_leaves_what_another_one_waits_for(config: Callable[..., RunConfig], store: Store) -> None:
+    """Shared points go on until both are cancelled; resuming one needs them again."""
+    profile_of = ModelSource.profile
+    few, _ = settle(Sweep.of(config(), sparsity=[0.3, 0.4]), profile_of)
+    many, _ = settle(Sweep.of(config(), sparsity=[0.3, 0.4, 0.5]), profile_of)
+    first = store.sweeps.submit(Sweep.of(config(), sparsity=[0.3, 0.4]), few, [])
+    second = store.sweeps.submit(Sweep.of(config(), sparsity=[0.3, 0.4, 0.5]), many, [])
+
+    def begin() -> None:
+        store.start(next(attempts_due(first, store, profile_of)).id)
+        assert len(list(attempts_due(first, store, profile_of))) == 1
+        list(attempts_due(second, store, profile_of))
+
+    def states(record: SweepRecord) -> list[str]:
+        return [point.state for point in store.sweeps.progress(record.id).points]
+
+    def stopping() -> list[bool]:
+        return [store.should_stop(store.attempts(point.run_id)[-1].id) for point in many]
+
+    begin()
+    assert states(second) == ["running", "queued", "queued"]
+    store.sweeps.cancel(second.id)
+    assert states(second) == ["running", "queued", "cancelled"]
+    assert stopping() == [False, False, True]
+    store.sweeps.cancel(first.id)
+    assert states(second) == ["running", "cancelled", "cancelled"]
+    assert stopping() == [True, True, True]
+
+    store.end(store.attempts(many[0].run_id)[-1].id, "cancelled")
+    begin()  # takes both up again
+    assert states(second) == ["running", "queued", "queued"]
+    store.sweeps.delete(second.id)
+    store.sweeps.cancel(first.id)
+    assert stopping() == [True, True, False]  # the third was never the first sweep's
+
+
+def test_cancelling_a_sweep_leaves_the_repetition_of_a_finished_point(
+    config: Callable[..., RunConfig], store: Store
+) -> None:
+    sweep = Sweep.of(config(), sparsity=[0.3, 0.4])
+    points, _ = settle(sweep, ModelSource.profile)
+    record = store.sweeps.submit(sweep, points, [])
+    run_config(points[0].config, store)
+    again, _ = store.submit_again(points[0].run_id)
+    store.sweeps.cancel(record.id)
+    assert store.attempt(again.id).status == "queued"
 
 
 def test_how_far_a_large_sweep_is_takes_one_query(

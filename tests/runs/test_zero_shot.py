@@ -65,6 +65,31 @@ def scored(events: list[Event]) -> list[str]:
     return [match[1] for match in found if match]
 
 
+def test_every_phase_is_told_with_its_own_progress(files: Path, store: Store, model: ModelSource) -> None:
+    """What is read is not told below the phase before it, and no phase has more steps than it says."""
+    events: list[Event] = []
+    measure_now(ZeroShot.of(model, choice(files, "boolq", "arc_easy", limit=3)), store, events.append)
+    phases: dict[str, tuple[int, list[int]]] = {}
+    for event in events:
+        if isinstance(event, PhaseStarted):
+            total, done = phases[event.phase] = event.total, []
+        elif isinstance(event, Progress):
+            done.append(event.done)
+    assert list(phases) == [
+        "Reading the tasks",
+        "Loading the model",
+        "BoolQ: reading documents",
+        "BoolQ: scoring answers",
+        "ARC-Easy: reading documents",
+        "ARC-Easy: scoring answers",
+    ]
+    for total, done in phases.values():
+        assert done == sorted(done)
+        assert not done or done[-1] <= total
+    assert phases["BoolQ: reading documents"][0] == 3
+    assert phases["BoolQ: scoring answers"][1][-1] == phases["BoolQ: scoring answers"][0] == 6
+
+
 def test_dense_and_pruned_are_what_the_harness_finds(
     config: Configs, store: Store, files: Path, tmp_path: Path, model: ModelSource
 ) -> None:
