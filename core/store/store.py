@@ -24,6 +24,7 @@ from core.store import artifacts, liveness
 from core.store.artifacts import Artifacts
 from core.store.database import open_database
 from core.store.findings import Findings
+from core.store.reading import RunReader
 from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
 from core.store.sweeps import Sweeps
 from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow, about_run
@@ -37,6 +38,7 @@ class Store(Findings):
         self._folder = folder
         self._policy = policy
         self._engine = engine
+        self._reader = RunReader(self._sessions)
         self.sweeps = Sweeps(self._sessions, self.runs)
 
     @classmethod
@@ -106,11 +108,7 @@ class Store(Findings):
 
     def runs(self, ids: Collection[str] | None = None) -> list[Run]:
         """All runs, or those of ``ids`` that exist, the latest submitted first."""
-        with self._sessions() as session:
-            chosen = select(RunRow).where(RunRow.kind == RUN).options(selectinload(RunRow.attempts))
-            chosen = chosen if ids is None else chosen.where(RunRow.id.in_(ids))
-            rows = session.scalars(chosen).all()
-        return sorted((_run(row) for row in rows), key=lambda run: -run.attempt.submitted_at)
+        return self._reader.read(ids)
 
     def measurements(self) -> list[MeasurementRecord]:
         """All measurements with their latest attempts, the latest submitted first."""
