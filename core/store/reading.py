@@ -50,12 +50,17 @@ def _same_content(head: _Head, before: tuple[_Head, Run] | None) -> bool:
     """Whether config, identity and result are what they were: made at the same time, finished by the same attempt."""
     if before is None:
         return False
-    return (head.created_at, head.finished_attempt) == (before[0].created_at, before[0].finished_attempt)
+    # The times too: after a run was deleted, SQLite gives its attempt's number to the next.
+    return all(
+        getattr(head, name) == getattr(before[0], name) for name in ("created_at", "finished_attempt", "result_at")
+    )
 
 
 def _heads(session: Session, ids: Collection[str] | None) -> list[_Head]:
     finished = func.max(case((AttemptRow.status == "finished", AttemptRow.id))).label("finished_attempt")
-    last = select(AttemptRow.run_id, func.max(AttemptRow.number).label("number"), finished).group_by(AttemptRow.run_id)
+    when = func.max(case((AttemptRow.status == "finished", AttemptRow.finished_at))).label("result_at")
+    last = select(AttemptRow.run_id, func.max(AttemptRow.number).label("number"), finished, when)
+    last = last.group_by(AttemptRow.run_id)
     if ids is not None:
         chosen = list(ids)
         parts = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
@@ -69,7 +74,7 @@ def _joined(last: Any, ids: list[str] | None = None) -> Select[Any]:
     latest = last.subquery()
     small = (RunRow.id.label("work"), RunRow.name.label("title"), RunRow.created_at, RunRow.weights_bytes)
     return (
-        select(*small, latest.c.finished_attempt, *_ATTEMPT.values())
+        select(*small, latest.c.finished_attempt, latest.c.result_at, *_ATTEMPT.values())
         .join(latest, latest.c.run_id == RunRow.id)
         .join(AttemptRow, (AttemptRow.run_id == RunRow.id) & (AttemptRow.number == latest.c.number))
         .where(RunRow.kind == RUN)
