@@ -79,7 +79,7 @@ def rebuilt(file: io.BytesIO, change: Change, honest: bool = True) -> io.BytesIO
     [
         ("sparsegpt", {}),
         ("ria", {"sparsity": "2:4", "stages": [{"stage": "reallocation"}]}),
-        ("wanda", {"stages": [{"stage": "low_rank", "modules": "mlp.*", "rank_ratio": 0.25}]}),
+        ("wanda", {"stages": [{"stage": "low_rank", "modules": "*.mlp.*", "rank_ratio": 0.25}]}),
         ("wanda", {"stages": [{"stage": "barber"}]}),
     ],
 )
