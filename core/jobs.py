@@ -30,6 +30,7 @@ from core.sweeps import Sweep
 from core.sweeps.points import Point, settle
 from core.sweeps.running import attempts_due
 from core.target import check_target
+from core.workers import Cluster, attempt_key, cluster
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +149,13 @@ class Jobs:
         """The addresses of the workers that are connected now."""
         return sorted(self._client.scheduler_info()["workers"])
 
+    def cluster(self) -> Cluster:
+        """The scheduler and its workers: threads, memory, and what each works on."""
+        info = self._client.scheduler_info()
+        return cluster(str(info["address"]), self._cluster is not None, info, self._client.processing())
+
     def _send(self, attempt_id: int, priority: int = 0) -> None:
-        key = f"attempt-{attempt_id}-{time.time_ns()}"
+        key = attempt_key(attempt_id, time.time_ns())
         future = self._client.submit(_work, attempt_id, self._policy, key=key, pure=False, priority=priority)
         with self._lock:
             self._futures[attempt_id] = future

@@ -328,7 +328,7 @@ main.add_command(zero_shot)
 
 @main.group()
 def runs() -> None:
-    """List, show, export and delete runs of the store."""
+    """List, show, export, import and delete runs of the store."""
 
 
 @runs.command("list")
@@ -344,30 +344,40 @@ def list_runs() -> None:
 
 @runs.command("show")
 @click.argument("run_id")
-def show_run(run_id: str) -> None:
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the run in full (.json), or its table of modules (.csv).",
+)
+def show_run(run_id: str, out: Path | None) -> None:
     """Show a run's figures, or why there are none."""
-    from core.cli.output import console, result_table
-    from core.store import Store
+    from core.cli.transferring import show
 
-    store = Store.open()
-    store.reconcile()
-    run = store.run(run_id)
-    if run.result:
-        console.print(result_table(run))
-    if run.status != "finished":
-        console.print(f"{run.id} {run.name}: {run.status}. {run.attempt.message}")
+    show(run_id, out)
 
 
 @runs.command("export")
-@click.argument("run_id")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("run_ids", nargs=-1, required=True, metavar="RUN…")
+@click.argument("target", type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
-def export_command(run_id: str, folder: Path, overwrite: bool) -> None:
-    """Write a run's pruned model as a Hugging Face folder."""
-    from core.api import export_run
-    from core.store import Store
+@click.option(
+    "--no-weights", is_flag=True, help="Into a .zip: without updated weights; they are made again when needed."
+)
+def export_command(run_ids: tuple[str, ...], target: Path, overwrite: bool, no_weights: bool) -> None:
+    """Write a run's pruned model as a Hugging Face folder; or any runs into one .zip, which `runs import` takes in
+    elsewhere: configs, figures, tables, masks and kept weights."""
+    from core.cli.transferring import export
 
-    click.echo(f"Saved to {export_run(run_id, folder, Store.open(), overwrite)}.")
+    export(run_ids, target, overwrite, not no_weights)
+
+
+@runs.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.zip")
+def import_command(file: Path) -> None:
+    """Take in the runs of a .zip that `runs export` wrote; what has finished here stays as it is."""
+    from core.cli.transferring import import_file
+
+    import_file(file)
 
 
 @runs.command("accelerate")

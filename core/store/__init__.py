@@ -1,6 +1,6 @@
 """The run store: a database for what happened, a folder for what came out."""
 
-from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
+from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunRecord, RunResult, Status
 from core.store.store import Store
 from core.store.sweep_records import PointState, SweepProgress, SweepRecord
 
@@ -10,6 +10,7 @@ __all__ = [
     "MeasurementRecord",
     "PointState",
     "Run",
+    "RunRecord",
     "RunResult",
     "Status",
     "Store",

@@ -25,8 +25,8 @@ MODULES, GROUPS = "modules.parquet", "groups.parquet"
 EIGENVALUES, SPECTRA = "eigenvalues.safetensors", "spectra.parquet"
 _OF_MODULE = ".spectrum.safetensors"
 FINDING = "finding.json"
-_EVALUATED = "perplexity"
-_PERMUTATION = "permutation of "
+EVALUATED = "perplexity"
+PERMUTATION = "permutation of "
 
 
 Eigenvalues = Mapping[str, np.ndarray]
@@ -101,7 +101,7 @@ def write_masks(
     shapes: Mapping[str, tuple[int, int]],
     permutations: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    named = {f"{_PERMUTATION}{module}": order for module, order in (permutations or {}).items()}
+    named = {f"{PERMUTATION}{module}": order for module, order in (permutations or {}).items()}
     _save(folder / MASKS, {**packed, **named}, {"shapes": json.dumps(shapes)})
 
 
@@ -111,7 +111,7 @@ def read_masks(folder: Path) -> dict[str, torch.Tensor]:
 
     with safe_open(folder / MASKS, framework="pt") as file:
         shapes = json.loads(file.metadata()["shapes"])
-        names = [name for name in file.keys() if not name.startswith(_PERMUTATION)]  # noqa: SIM118
+        names = [name for name in file.keys() if not name.startswith(PERMUTATION)]  # noqa: SIM118
         return {name: unpack(file.get_tensor(name), tuple(shapes[name])) for name in names}
 
 
@@ -121,7 +121,7 @@ def read_packed(folder: Path) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
 
     with safe_open(folder / MASKS, framework="numpy") as file:
         shapes = json.loads(file.metadata()["shapes"])
-        names = [name for name in file.keys() if not name.startswith(_PERMUTATION)]  # noqa: SIM118
+        names = [name for name in file.keys() if not name.startswith(PERMUTATION)]  # noqa: SIM118
         return {name: (file.get_tensor(name), tuple(shapes[name])) for name in names}
 
 
@@ -142,8 +142,8 @@ def read_permutations(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
     with safe_open(folder / MASKS, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(_PERMUTATION)]  # noqa: SIM118
-        return {name.removeprefix(_PERMUTATION): file.get_tensor(name).long() for name in names}
+        names = [name for name in file.keys() if name.startswith(PERMUTATION)]  # noqa: SIM118
+        return {name.removeprefix(PERMUTATION): file.get_tensor(name).long() for name in names}
 
 
 def write_weights(folder: Path, survivors: Mapping[str, torch.Tensor]) -> int:
@@ -222,7 +222,7 @@ def read_spectra(folder: Path) -> pd.DataFrame:
 
 def evaluated_file(folder: Path, key: str) -> Path:
     """Where what was measured on a text is kept: the perplexity in the metadata; tokens and losses, where they are kept."""
-    return folder / _EVALUATED / f"{key}.safetensors"
+    return folder / EVALUATED / f"{key}.safetensors"
 
 
 def write_evaluated(folder: Path, key: str, found: Evaluated) -> None:

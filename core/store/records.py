@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from core.config import Identity, RunConfig
 from core.evaluation.result import CorpusPerplexity, Perplexity
@@ -97,3 +97,16 @@ class Run(BaseModel, frozen=True):
     @property
     def status(self) -> Status:
         return self.attempt.status
+
+
+class RunRecord(BaseModel, frozen=True, extra="forbid"):
+    """A finished run as it is taken elsewhere, beside its config and artifacts. Times are seconds since 1970, UTC."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    name: str = Field(max_length=1000)
+    identity: Identity
+    created_at: float = Field(ge=0, allow_inf_nan=False)
+    submitted_at: float = Field(ge=0, allow_inf_nan=False)
+    started_at: float | None = Field(ge=0, allow_inf_nan=False)
+    finished_at: float | None = Field(ge=0, allow_inf_nan=False)
+    result: RunResult

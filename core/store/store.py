@@ -24,12 +24,14 @@ from core.store import artifacts, liveness
 from core.store.artifacts import Artifacts
 from core.store.database import open_database
 from core.store.findings import Findings
+from core.store.moving import Moving
+from core.store.reading import RunReader
 from core.store.records import ACTIVE, Attempt, MeasurementRecord, Run, RunResult, Status
 from core.store.sweeps import Sweeps
 from core.store.tables import MEASUREMENT, RUN, AttemptRow, EventRow, FactRow, RunRow, about_run
 
 
-class Store(Findings):
+class Store(Findings, Moving):
     """The database and the artifact folder of one installation; safe to use from many processes at once."""
 
     def __init__(self, engine: Engine, folder: Path, policy: Settings) -> None:
@@ -37,6 +39,7 @@ class Store(Findings):
         self._folder = folder
         self._policy = policy
         self._engine = engine
+        self._reader = RunReader(self._sessions)
         self.sweeps = Sweeps(self._sessions, self.runs)
 
     @classmethod
@@ -106,11 +109,7 @@ class Store(Findings):
 
     def runs(self, ids: Collection[str] | None = None) -> list[Run]:
         """All runs, or those of ``ids`` that exist, the latest submitted first."""
-        with self._sessions() as session:
-            chosen = select(RunRow).where(RunRow.kind == RUN).options(selectinload(RunRow.attempts))
-            chosen = chosen if ids is None else chosen.where(RunRow.id.in_(ids))
-            rows = session.scalars(chosen).all()
-        return sorted((_run(row) for row in rows), key=lambda run: -run.attempt.submitted_at)
+        return self._reader.read(ids)
 
     def measurements(self) -> list[MeasurementRecord]:
         """All measurements with their latest attempts, the latest submitted first."""
@@ -277,7 +276,7 @@ class Store(Findings):
                 artifacts.write_groups(folder, kept.groups)
             for key, found in kept.evaluated.items():
                 artifacts.write_evaluated(folder, key, found)
-            written = artifacts.write_weights(folder, kept.weights) if kept.weights and self._room_for(size) else 0
+            written = artifacts.write_weights(folder, kept.weights) if kept.weights and self.room_for(size) else 0
         with self._sessions.begin() as session:
             changed = session.execute(
                 update(RunRow)
@@ -289,7 +288,8 @@ class Store(Findings):
         self.end(attempt_id, "finished")
         self.evict(spare=run.id)
 
-    def _room_for(self, size: int) -> bool:
+    def room_for(self, size: int) -> bool:
+        """Whether updated weights of ``size`` bytes are kept."""
         policy = self._policy.keep_weights
         return policy == "always" or (policy == "budget" and size <= self._budget)
 

@@ -91,6 +91,11 @@ def test_a_second_start_queues_and_both_can_be_cancelled(desk: Desk, long: Confi
     desk.until_under_way(running)
     second, third = (desk.jobs.submit(quick(calibration__seed=seed)) for seed in (2, 3))
     assert (desk.status(running), desk.status(second), desk.status(third)) == ("running", "queued", "queued")
+    (worker,) = desk.jobs.cluster().workers
+    assert desk.jobs.cluster().local
+    assert worker.attempts[0] == running.id
+    assert worker.threads == 1
+    assert worker.memory > 50e6  # it has imported torch
 
     desk.jobs.cancel(second.id)
     assert desk.status(second) == "cancelled"  # at once
