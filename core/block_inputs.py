@@ -12,6 +12,7 @@ from core.config import pinned_texts
 from core.errors import InputError
 from core.events import Event, PhaseStarted, Progress
 from core.execution import Loader, calibration_tokens
+from core.measurements.scores import inputs_file
 from core.methods import Method
 from core.models.replay import capture
 from core.models.sources import ModelSource
@@ -20,7 +21,6 @@ from core.reopening import reopening
 from core.stages import BlockStage
 from core.statistics import InputStatistics
 from core.store import Run, Store
-from core.store.artifacts import KeptTensors
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def statistics_of_methods() -> frozenset[str]:
 
 def known_inputs(run: Run, block: int, store: Store) -> BlockInputs | None:
     """What was collected before; None where it was not, or a method that was registered since reads more."""
-    kept = store.tensors(run.id, _file(block))
+    kept = store.tensors(run.id, inputs_file(block))
     if kept is None or not statistics_of_methods() <= {*kept.facts["statistics"]}:
         return None
     sources: dict[str, str] = kept.facts["sources"]
@@ -50,17 +50,6 @@ def known_inputs(run: Run, block: int, store: Store) -> BlockInputs | None:
         {module: kept[f"weight of {module}"] for module in sources},
         {module: shared[source] for module, source in sources.items()},
     )
-
-
-def input_norm(run: Run, block: int, module: str, store: Store) -> torch.Tensor:
-    """The norm of every input [in] of a module; its block's inputs must be known."""
-    kept = _kept(run, block, store)
-    return kept[f"norm of {kept.facts['sources'][module]}"]
-
-
-def dense_weight(run: Run, block: int, module: str, store: Store) -> torch.Tensor:
-    """The module's weight [out, in] before pruning, in the model's data type; its block's inputs must be known."""
-    return _kept(run, block, store)[f"weight of {module}"]
 
 
 @torch.no_grad()
@@ -99,17 +88,4 @@ def keep_inputs(run: Run, block: int, found: BlockInputs, store: Store) -> None:
     tensors = {f"weight of {module}": weight for module, weight in found.weights.items()}
     for source in set(sources.values()):
         tensors |= {f"{name} of {source}": found.statistics[source][name].cpu().contiguous() for name in names}
-    store.keep_tensors(run.id, _file(block), tensors, {"statistics": names, "sources": sources})
-
-
-def _file(block: int) -> str:
-    return f"scores/inputs of block {block}"
-
-
-def _kept(run: Run, block: int, store: Store) -> KeptTensors:
-    kept = store.tensors(run.id, _file(block))
-    if kept is None:
-        raise InputError(
-            f"The inputs of block {block} of run = {run.id!r} are not known yet; compute its scores first."
-        )
-    return kept
+    store.keep_tensors(run.id, inputs_file(block), tensors, {"statistics": names, "sources": sources})

@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from core.block_inputs import dense_weight, input_norm
 from core.difference import Overlap, mask_overlap
 from core.errors import NotFound
-from core.measurements.scores import Scores
+from core.lazy import torch
+from core.measurements.scores import Scores, inputs_file
 from core.methods import Method
 from core.methods.magnitude import Magnitude
 from core.methods.wanda import Wanda
@@ -63,8 +63,6 @@ class ModuleScores:
         """Where a weight stands; None where the method has no scores, or does not tell what they compete with."""
         if self.scores is None or self.compared is None:
             return None
-        import torch
-
         cut = self.facts.cut.median if self.facts.cut and self.facts.cut.groups == 1 else None
         scores, keep = torch.from_numpy(self.scores), torch.from_numpy(self.keep)
         return place(scores, keep, row, column, self.compared, cut)
@@ -87,7 +85,7 @@ class ModuleScores:
             return (
                 f"{self.method.title} chooses on its way through the matrix, from weights that it has updated by then"
             )
-        return "the pattern decides over several weights at once"
+        return "the mask was not chosen by this score alone"
 
 
 def open_scores(scores: Scores, run: Run, module: str, store: Store) -> ModuleScores:
@@ -112,6 +110,24 @@ def open_scores(scores: Scores, run: Run, module: str, store: Store) -> ModuleSc
         _kept=kept,
         _store=store,
     )
+
+
+def input_norm(run: Run, block: int, module: str, store: Store) -> torch.Tensor:
+    """The norm of every input [in] of a module; its block's inputs must be known."""
+    kept = _inputs(run, block, store)
+    return kept[f"norm of {kept.facts['sources'][module]}"]
+
+
+def dense_weight(run: Run, block: int, module: str, store: Store) -> torch.Tensor:
+    """The module's weight [out, in] before pruning, in the model's data type; its block's inputs must be known."""
+    return _inputs(run, block, store)[f"weight of {module}"]
+
+
+def _inputs(run: Run, block: int, store: Store) -> KeptTensors:
+    kept = store.tensors(run.id, inputs_file(block))
+    if kept is None:
+        raise NotFound(f"The inputs of block {block} of run = {run.id!r} are not known; compute its scores first.")
+    return kept
 
 
 def other_method(run: Run) -> Method:

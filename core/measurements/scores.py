@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from core.store import Run, Store
 
 
+def inputs_file(block: int) -> str:
+    """What the inputs and dense weights of a block are kept as, among what is kept of a run."""
+    return f"scores/inputs of block {block}"
+
+
 class Scores(OfModel):
     """Scores of every module of ``block`` under ``method``, and the mask it would choose in the place of the run's own method.
 

@@ -90,3 +90,18 @@ def along(values: Float[np.ndarray, " n"], cell_edges: Int[np.ndarray, " edges"]
 def row_means(map_: Aggregated) -> Float[np.ndarray, " down"]:
     """The mean of every row of cells."""
     return np.average(map_.mean, axis=1, weights=np.diff(map_.column_edges))
+
+
+def coarser(map_: Aggregated, cells: int) -> Aggregated:
+    """At most ``cells`` × ``cells`` larger cells, each made of whole cells of ``map_``."""
+    down, across = (edges(0, len(found) - 1, cells) for found in (map_.row_edges, map_.column_edges))
+    sizes = np.outer(np.diff(map_.row_edges), np.diff(map_.column_edges)).astype(np.float64)
+
+    def gathered(ufunc: np.ufunc, values: np.ndarray) -> np.ndarray:
+        found: np.ndarray = ufunc.reduceat(ufunc.reduceat(values, down[:-1], axis=0), across[:-1], axis=1)
+        return found
+
+    mean = gathered(np.add, map_.mean * sizes) / gathered(np.add, sizes)
+    return Aggregated(
+        mean.astype(np.float32), gathered(np.maximum, map_.maximum), map_.row_edges[down], map_.column_edges[across]
+    )

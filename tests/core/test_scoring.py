@@ -16,7 +16,7 @@ from core.methods.sparsegpt import SparseGPT
 from core.methods.wanda import Wanda
 from core.methods.wanda_variant import WandaVariant
 from core.patterns import NM, MixedNM, Pattern, Unstructured
-from core.scoring.aggregate import Window, aggregate, along, edges, row_means
+from core.scoring.aggregate import Window, aggregate, along, coarser, edges, row_means
 from core.scoring.comparison import Comparison, comparison, cuts
 from core.scoring.histogram import histogram
 from core.scoring.scored import scored
@@ -96,6 +96,17 @@ def test_strips_belong_to_the_maps_cells():
     assert row_means(found) == pytest.approx(
         [values[1:3, 2:7].mean(), values[3:5, 2:7].mean()], rel=1e-5
     )  # fmt: skip
+
+
+def test_coarser_cells_are_made_of_whole_ones():
+    values = matrix(50, 31)
+    found = coarser(aggregate(values, Window(1, 1, 49, 30), cells=20), 3)
+    assert found.row_edges.tolist() == [1, 15, 32, 50]  # 6, 7 and 7 of the 20 cells
+    for i in range(3):
+        for j in range(3):
+            rows, columns = (slice(*at[k : k + 2]) for at, k in ((found.row_edges, i), (found.column_edges, j)))
+            assert found.mean[i, j] == pytest.approx(values[rows, columns].mean(), rel=1e-4, abs=1e-6)
+            assert found.maximum[i, j] == values[rows, columns].max()
 
 
 @pytest.mark.parametrize("kind", ["scores", "mask"])

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from core import block_inputs
 from core.api import measure_now, run_config
-from core.block_inputs import dense_weight, input_norm, known_inputs
+from core.block_inputs import known_inputs
 from core.cli.commands import main
 from core.config import RunConfig
 from core.errors import InputError, NotFound
@@ -24,7 +24,7 @@ from core.methods.sparsegpt import SparseGPT
 from core.methods.wanda import Wanda
 from core.methods.wanda_variant import WandaVariant
 from core.models.sources import ModelSource
-from core.module_scores import agreement, open_scores, window_table
+from core.module_scores import agreement, dense_weight, input_norm, open_scores, window_table
 from core.scoring.aggregate import Window
 from core.stages.barber import Barber
 from core.stages.low_rank import LowRank
