@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -135,24 +135,34 @@ def module_difference(a: Run, b: Run, store: Store) -> pd.DataFrame:
     tables = [store.modules(run.id)[columns] for run in (a, b)]
     found = tables[0].merge(tables[1][["module", "sparsity", "error"]], on="module", suffixes=(" a", " b"))
     masks = [store.packed_masks(run.id) for run in (a, b)]
-    overlaps = [_overlap(*(mask.get(module) for mask in masks)) for module in found["module"]]
+    overlaps = [mask_overlap(*(mask.get(module) for mask in masks)) for module in found["module"]]
     found[["both", "either", "overlap", "by chance"]] = np.array(overlaps, dtype=float).reshape(-1, 4)
     found.insert(6, "difference", found["sparsity b"] - found["sparsity a"])
     return found
 
 
-_Packed = tuple[np.ndarray, tuple[int, int]]
+Packed = tuple[np.ndarray, tuple[int, int]]
+"""A keep mask as bits, eight a byte, and its shape."""
 
 
-def _overlap(a: _Packed | None, b: _Packed | None) -> list[float]:
-    """Weights kept by both and by either, their quotient, and what that would be by chance."""
+class Overlap(NamedTuple):
+    """Weights kept by both masks and by either, their quotient (Jaccard), and what that would be by chance."""
+
+    both: float
+    either: float
+    overlap: float
+    by_chance: float
+
+
+def mask_overlap(a: Packed | None, b: Packed | None) -> Overlap:
+    """How far two keep masks agree; NaN where there is only one, or the shapes differ."""
     if a is None or b is None or a[1] != b[1]:
-        return [math.nan] * 4
+        return Overlap(*[math.nan] * 4)
     size = a[1][0] * a[1][1]
     one, other, both, either = (
         int(np.bitwise_count(bits).sum(dtype=np.int64)) for bits in (a[0], b[0], a[0] & b[0], a[0] | b[0])
     )
     if not either:
-        return [0.0, 0.0, 1.0, 1.0]
+        return Overlap(0.0, 0.0, 1.0, 1.0)
     expected = one * other / size
-    return [float(both), float(either), both / either, expected / (one + other - expected)]
+    return Overlap(float(both), float(either), both / either, expected / (one + other - expected))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -48,7 +48,7 @@ def prune_model(
     config: RunConfig,
     calibration: Int[torch.Tensor, "n seqlen"],
     measured: Measured | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Prunes ``model`` in place, block by block, and tells of it as it goes.
 
     Per block: statistics of the inputs as the pruned blocks before it produce them; every module pruned; stages refine

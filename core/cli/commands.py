@@ -288,6 +288,23 @@ def spectra(
     print_spectra(fit, bound, run_id, randomised, compare, out, given)
 
 
+@main.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--module", required=True, metavar="NAME", help="Its full name, such as model.layers.0.mlp.down_proj.")
+@click.option("--against", metavar="METHOD", help="Another method beside the run's. [default: magnitude, or wanda]")
+@click.option(
+    "--window",
+    metavar="ROW,COLUMN,EXTENT",
+    help="Write the weights of this window, one a row, in the place of the map: first output, first input, how many of each.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .csv or .parquet.")
+def scores(run_id: str, module: str, against: str | None, window: str | None, out: Path | None) -> None:
+    """Print where the cut between kept and pruned weights of a module lies, and how far another method agrees."""
+    from core.cli.scores import print_scores
+
+    print_scores(run_id, module, against, window, out)
+
+
 @main.command(cls=RunCommand)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it: .csv, .json or .parquet.")
 def allocate(out: Path | None, **given: Any) -> None:

@@ -65,6 +65,10 @@ class Method(Component):
         """How important each weight is; higher survives. Raises InputError where the method has no such scores."""
         raise InputError(f"method = {self.name} chooses its mask while it goes, so it has no scores of a whole matrix.")
 
+    def working(self, weight: float, norm: float) -> str:
+        """What of one weight, and of the norm of its input, goes into its score, in a few words."""
+        return f"|w| = {abs(weight):.3g}" + (f", input norm {norm:.3g}" if self.needs else "")
+
     def apply(
         self, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"], stats: InputStatistics
     ) -> Pruned:

@@ -48,3 +48,6 @@ class Wanda(ScoreMethod):
 
     def score(self, weight: Float[torch.Tensor, "out in"], stats: InputStatistics) -> Float[torch.Tensor, "out in"]:
         return wanda_score(weight, stats["norm"])
+
+    def working(self, weight: float, norm: float) -> str:
+        return f"|w| = {abs(weight):.3g} × norm {norm:.3g}"

@@ -127,14 +127,22 @@ def read_packed(folder: Path) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
 
 def read_mask(folder: Path, module: str) -> Bool[torch.Tensor, "out in"]:
     """A module's keep mask. Raises NotFound where it has none, having been replaced by factors."""
+    packed, shape = read_packed_mask(folder, module)
+    return unpack(torch.from_numpy(packed), shape)
+
+
+def read_packed_mask(folder: Path, module: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """One module's as bits. Raises NotFound as ``read_mask``."""
     from safetensors import safe_open
 
-    with safe_open(folder / MASKS, framework="pt") as file:
-        if module not in file.keys():  # noqa: SIM118
-            raise NotFound(
-                f"module = {module!r} has no mask in this run; it was replaced by factors, or does not exist."
-            )
-        return unpack(file.get_tensor(module), tuple(json.loads(file.metadata()["shapes"])[module]))
+    with safe_open(folder / MASKS, framework="numpy") as file:
+        _check_masked(module, file)
+        return file.get_tensor(module), tuple(json.loads(file.metadata()["shapes"])[module])
+
+
+def _check_masked(module: str, file: Any) -> None:
+    if module not in file.keys():  # noqa: SIM118
+        raise NotFound(f"module = {module!r} has no mask in this run; it was replaced by factors, or does not exist.")
 
 
 def read_permutations(folder: Path) -> dict[str, torch.Tensor]:
@@ -254,6 +262,39 @@ def read_token_losses(file: Path) -> TokenLosses | None:
 
     arrays = load_file(file)
     return TokenLosses(**arrays) if arrays else None
+
+
+class KeptTensors:
+    """Tensors by name in a file, with facts beside them; each is read from the disk only where it is looked at."""
+
+    def __init__(self, file: Path) -> None:
+        from safetensors import safe_open
+
+        self._content: Any = safe_open(file, framework="pt")
+        self.facts: dict[str, Any] = json.loads(self._content.metadata()["facts"])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._content.keys()  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        found: torch.Tensor = self._content.get_tensor(name)
+        return found
+
+
+def tensors_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
+
+
+def write_tensors(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Whole or not at all: others may read it meanwhile."""
+    unfinished = file.with_name(f".{file.name}-{uuid4().hex}")
+    with writing(file, "PRUNESCOPE_HOME"):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _save(unfinished, tensors, {"facts": json.dumps(facts)})
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def write_finding(folder: Path, finding: dict[str, Any]) -> None:

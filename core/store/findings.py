@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from core.disk import writing
 from core.evaluation.result import Evaluated, Perplexity, TokenLosses
+from core.lazy import torch
 from core.store import artifacts
 from core.store.records import MeasurementRecord
 
@@ -68,6 +70,19 @@ class Findings(ABC):
 
     def spectra_table(self, measurement_id: str) -> pd.DataFrame:
         return artifacts.read_spectra(self.folder(measurement_id))
+
+    # Tensors ----------------------------------------------------------------------------------------------------
+
+    def keep_tensors(
+        self, run_id: str, name: str, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+    ) -> None:
+        """Keeps what was measured of a run, with ``facts`` that JSON holds, until the run is deleted or repeated."""
+        artifacts.write_tensors(artifacts.tensors_file(self.folder(run_id), name), tensors, facts)
+
+    def tensors(self, run_id: str, name: str) -> artifacts.KeptTensors | None:
+        """None where nothing is kept under that name. Opened, not read: a matrix may be larger than what is looked at."""
+        file = artifacts.tensors_file(self.folder(run_id), name)
+        return artifacts.KeptTensors(file) if file.is_file() else None
 
     # Findings ---------------------------------------------------------------------------------------------------
 

@@ -343,6 +343,10 @@ class Store(Findings, Moving):
         """A module's keep mask. Raises NotFound where it was replaced by factors."""
         return artifacts.read_mask(self.folder(run_id), module)
 
+    def packed_mask(self, run_id: str, module: str) -> tuple[np.ndarray, tuple[int, int]]:
+        """The same as bits, with its shape. Raises NotFound likewise."""
+        return artifacts.read_packed_mask(self.folder(run_id), module)
+
     def survivors(self, run_id: str) -> dict[str, torch.Tensor] | None:
         """Survivors of updated modules and factors, or None where they were not kept."""
         return artifacts.read_weights(self.folder(run_id)) if self.run(run_id).weights_bytes else None

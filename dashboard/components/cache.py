@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,11 @@ from core.store import Run, Store
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from core.difference import Overlap
     from core.jobs import Jobs
+    from core.measurements.scores import Scores
+    from core.module_scores import ModuleScores
+    from core.scoring.aggregate import Aggregated, Window
     from core.spectra.likelihood import Comparison
 
 
@@ -240,3 +244,65 @@ def zero_shot(run: Run, choice: TaskChoice) -> ZeroShot:
         raise InputError(found)
     text, data, harness = found
     return ZeroShot.of_run(run, choice=TaskChoice.model_validate_json(text), data=data, harness=harness)
+
+
+def module_scores(run: Run, scores: Scores, module: str) -> ModuleScores:
+    """A module's scores under a method, opened; they must be known, and nothing may be written into them."""
+    return _module_scores(run.id, scores.canonical(), module)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _module_scores(run_id: str, scores: str, module: str) -> ModuleScores:
+    from core.module_scores import open_scores
+
+    return open_scores(Measurement.coerce(json.loads(scores)), store().run(run_id), module, store())
+
+
+def score_map(run: Run, scores: Scores, module: str, window: Window, of: Literal["scores", "keep"]) -> Aggregated:
+    """A window of a module's scores, or of its mask, as few cells; the scores must be known, and have values."""
+    return _score_map(run.id, scores.canonical(), module, window, of)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _score_map(run_id: str, scores: str, module: str, window: Window, of: str) -> Aggregated:
+    from core.scoring.aggregate import aggregate
+
+    found = _module_scores(run_id, scores, module)
+    return aggregate(getattr(found, of), window)
+
+
+def disagreement(run: Run, a: Scores, b: Scores, module: str, window: Window) -> Aggregated:
+    """Where the masks of two methods are not the same, likewise."""
+    return _disagreement(run.id, a.canonical(), b.canonical(), module, window)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _disagreement(run_id: str, a: str, b: str, module: str, window: Window) -> Aggregated:
+    from core.scoring.aggregate import aggregate
+
+    return aggregate(_module_scores(run_id, a, module).keep != _module_scores(run_id, b, module).keep, window)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _agreement(run_id: str, a: str, b: str, module: str) -> Overlap:
+    from core.module_scores import agreement
+
+    return agreement(_module_scores(run_id, a, module), _module_scores(run_id, b, module))
+
+
+def agreement(run: Run, a: Scores, b: Scores, module: str) -> Overlap:
+    """How far the masks of two methods agree; their scores must be known."""
+    return _agreement(run.id, a.canonical(), b.canonical(), module)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _input_norm(run_id: str, attempt_id: int | None, block: int, module: str) -> np.ndarray:
+    from core.module_scores import input_norm
+
+    norm: np.ndarray = input_norm(store().run(run_id), block, module, store()).numpy().copy()
+    return norm
+
+
+def input_norm(run: Run, block: int, module: str) -> np.ndarray:
+    """The norm of each input [in] of a module as the run saw it; the scores of its block must be known."""
+    return _input_norm(run.id, run.finished_attempt, block, module)

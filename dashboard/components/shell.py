@@ -12,9 +12,10 @@ ABOUT = (
     "Every number on a page comes from a run that can be repeated from its config."
 )
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
-PRUNE, SPECTRA, SPARSITY, CURVES, COMPARE, RUNS = (
+PRUNE, SPECTRA, SCORES, SPARSITY, CURVES, COMPARE, RUNS = (
     "dashboard/prune.py",
     "dashboard/spectra.py",
+    "dashboard/scores.py",
     "dashboard/sparsity.py",
     "dashboard/curves.py",
     "dashboard/compare.py",
@@ -27,6 +28,7 @@ def navigation() -> StreamlitPage:
         [
             st.Page(PRUNE, title="Prune", icon=":material/content_cut:", default=True),
             st.Page(SPECTRA, title="Spectra", icon=":material/ssid_chart:"),
+            st.Page(SCORES, title="Scores", icon=":material/contrast:"),
             st.Page(SPARSITY, title="Sparsity", icon=":material/grid_on:"),
             st.Page(CURVES, title="Curves", icon=":material/show_chart:"),
             st.Page(COMPARE, title="Compare", icon=":material/compare_arrows:"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.methods import Method
 from core.profile import ModelProfile
 from core.store import Run
 from core.store.sweep_records import SweepRecord
@@ -15,6 +16,7 @@ from dashboard.components import cache, text
 
 ANY = "all"
 """Stands where a sweep's id would, for all finished runs."""
+_PLACE = ("output", "input")
 _MARKS = {
     "queued": "⏳ queued",
     "running": "▶ running",
@@ -94,6 +96,58 @@ def other_run(first: Run) -> Run | None:
     return runs.get(run_id) if run_id else None
 
 
+def method_beside(run: Run, default: str) -> str:
+    """The choice of a registered method, by name, to hold against the run's own."""
+    classes = {cls.name: cls for cls in Method.registry.classes() if cls() != run.config.method}
+    chosen = _selected()
+    if chosen["against"] not in classes:
+        if chosen["against"] not in (None, *Method.registry):
+            st.warning(
+                f"The method {chosen['against']} of this link is not known here; shown is {classes[default].title}.",
+                icon=":material/link_off:",
+            )
+        chosen["against"] = default
+    name: str = _choice(
+        "Beside it",
+        "against",
+        list(classes),
+        format_func=lambda name: classes[name].title,
+        help="Another method on the same weights and inputs, with its default parameters.",
+    )
+    return name
+
+
+def place(shape: tuple[int, int], default: tuple[int, int]) -> tuple[int, int]:
+    """The choice of a weight of a matrix of this shape, by output and input; ``default`` at first."""
+    numbers = []
+    for key, size, first, column in zip(_PLACE, shape, default, st.columns(2), strict=True):
+        chosen = _selected()
+        if not str(chosen[key] if chosen[key] is not None else first).isdecimal() or int(chosen[key] or 0) >= size:
+            st.warning(
+                f"{key} = {chosen[key]} does not lie in this module, whose {key}s are 0 to {size - 1}; shown is {first}.",
+                icon=":material/link_off:",
+            )
+            chosen[key] = None
+        st.session_state[key] = int(first if chosen[key] is None else chosen[key])
+        with column:
+            value = st.number_input(
+                f"{key.capitalize()} (0 to {size - 1})",
+                0,
+                size - 1,
+                key=key,
+                on_change=lambda key=key: _selected().update({key: st.session_state[key]}),
+            )
+        numbers.append(value)
+        if st.query_params.get(key) != str(value):
+            st.query_params[key] = str(value)
+    return numbers[0], numbers[1]
+
+
+def select_place(output: int, input: int) -> None:
+    """Selects a weight; to be called from a callback."""
+    _selected().update(zip(_PLACE, (output, input), strict=True))
+
+
 def open_run(run_id: str, page: str) -> None:
     """Selects a run and goes to a page that shows it."""
     _selected()["run"] = run_id
@@ -146,6 +200,8 @@ def _selected() -> dict[str, Any]:
             "module": address.get("module"),
             "sweep": address.get("sweep"),
             "with": address.get("with"),
+            "against": address.get("against"),
+            **{key: address.get(key) for key in _PLACE},
         }
     selected: dict[str, Any] = st.session_state["_selected"]
     return selected
