@@ -11,6 +11,7 @@ ABOUT = (
     "**PruneScope** shows what pruning does to a language model, layer by layer. "
     "Every number on a page comes from a run that can be repeated from its config."
 )
+_STYLE = Path(__file__).with_name("style.css")
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
 PRUNE, SPECTRA, SCORES, SPARSITY, CURVES, COMPARE, RUNS = (
     "dashboard/prune.py",
@@ -24,6 +25,7 @@ PRUNE, SPECTRA, SCORES, SPARSITY, CURVES, COMPARE, RUNS = (
 
 
 def navigation() -> StreamlitPage:
+    st.html(_STYLE)
     return st.navigation(
         [
             st.Page(PRUNE, title="Prune", icon=":material/content_cut:", default=True),

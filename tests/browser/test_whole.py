@@ -4,13 +4,15 @@ import statistics
 from contextlib import ExitStack
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.acting import WATCH, cell, session, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
-PAGES = ("", "spectra", "sparsity", "curves", "compare", "runs")
+PAGES = ("", "spectra", "scores", "sparsity", "curves", "compare", "runs")
+WCAG_AA = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 LABELS = (*(f"self_attn.{name}_proj" for name in "qkvo"), *(f"mlp.{name}_proj" for name in ("gate", "up", "down")))
 CLICKS = 50
 
@@ -27,6 +29,9 @@ def test_every_page_in_both_themes_wide_and_narrow(browser, address, two_runs, t
             page.goto(f"{address}/{name}?run={first.id}&with={second.id}&block=3&module=mlp.down_proj")
             expect(page.get_by_role("heading", level=1)).to_be_visible()
             settled(page)
+            page.wait_for_timeout(1000)  # what fades in has its colour then
+            hindered = Axe().run(page, options=WCAG_AA)
+            assert hindered.violations_count == 0, f"{name or 'prune'}: {hindered.generate_report()}"
             for width in (2560, 1280, 390):
                 page.set_viewport_size({"width": width, "height": 1000})
                 page.wait_for_timeout(300)
