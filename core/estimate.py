@@ -6,6 +6,7 @@ import socket
 import statistics
 import time
 from collections.abc import Sequence
+from itertools import islice
 
 from pydantic import BaseModel
 
@@ -18,6 +19,9 @@ from core.store import Run, Store
 
 _EFFICIENCY = 0.6
 """Share of a large matrix product's speed that a model's forward reaches; the machine's own runs correct it."""
+
+_LATEST = 5
+"""So many of the runs that are alike correct the times."""
 
 
 class Estimate(BaseModel, frozen=True):
@@ -51,15 +55,16 @@ def estimate(
     rate = flops_per_second * _EFFICIENCY
     forward = _evaluation_flops(config, profile) / rate
     pruning = _pruning_flops(config, profile) / rate
-    factors = [_off_by(run, profile, rate) for run in history if _comparable(run, config)]
-    factor = statistics.median(factors[:5]) if factors else 1.0
+    comparable = islice((run for run in history if _comparable(run, config)), _LATEST)
+    factors = [_off_by(run, profile, rate) for run in comparable]
+    factor = statistics.median(factors) if factors else 1.0
     return Estimate(
         dense_seconds=0.0 if dense_known else forward * factor,
         measure_seconds=0.0 if measured else _measuring_flops(config, profile) / rate,
         prune_seconds=pruning * factor,
         pruned_seconds=forward * factor,
         memory=_memory(config, profile),
-        from_runs=len(factors[:5]),
+        from_runs=len(factors),
     )
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from core.cli.options import CompareCommand, EvaluateCommand, GenerateCommand, ModelCommand, RunCommand, config_values
+from core.cli.measure_commands import allocate, evaluate, generate, scores, spectra
+from core.cli.options import RunCommand, config_values
+from core.cli.sweep_commands import compare, sweep, sweeps
 from core.cli.zero_shot import zero_shot
 from core.disk import writing
 from core.errors import Cancelled, InputError, explain
@@ -112,14 +114,11 @@ def prune(
 
 
 def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
-    from core.api import make_config
+    from core.cli.subjects import described_config
     from core.config import RunConfig
-    from core.models.sources import parse_source
 
     if config_file is None:
-        values = config_values(given)
-        model = parse_source(values.pop("model"), **values.pop("model_options"))
-        return make_config(model, **values)
+        return described_config(config_values(given))
     beside = sorted(name for name, value in given.items() if value is not None and value != ())
     if beside:
         raise InputError(
@@ -130,123 +129,6 @@ def _config(config_file: Path | None, given: dict[str, Any]) -> Any:
     except ValueError as error:
         raise InputError(f"config = {str(config_file)!r} is not JSON ({error}).") from None
     return RunConfig.model_validate(content.get("config", content) if isinstance(content, dict) else content)
-
-
-@main.command(cls=RunCommand)
-@click.option(
-    "--axis",
-    "axes",
-    multiple=True,
-    required=True,
-    metavar="NAME=VALUE,…",
-    help="A part of the config and its values: method=wanda,ria:power=0.3; sparsity=0.3,0.5,2:4; allocation=uniform,owl; "
-    "stages=none,lsa+reconstruction; calibration.seed=0,1,2; allocation.epsilon=0.1,0.2. As often as wanted; the same name "
-    "again adds values.",
-)
-@click.option("--name", metavar="NAME", help="What to call it. [default: its axes]")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
-def sweep(axes: tuple[str, ...], name: str | None, out: Path | None, **given: Any) -> None:
-    """Prune along axes, every combination a run of its own, and print one table.
-
-    Finished runs are not run again, so the same command goes on where it was stopped. What the other options say is the
-    same for all.
-    """
-    from core.cli.sweeping import sweep_command
-
-    sweep_command(axes, name, out, given)
-
-
-@main.group()
-def sweeps() -> None:
-    """List, show, resume and delete sweeps."""
-
-
-@sweeps.command("list")
-def list_sweeps() -> None:
-    """List all sweeps, the latest first."""
-    from core.cli.output import console
-    from core.cli.sweeping import sweeps_table
-    from core.store import Store
-
-    store = Store.open()
-    store.reconcile()
-    console.print(sweeps_table(store))
-
-
-@sweeps.command("show")
-@click.argument("sweep_id")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
-def show_sweep(sweep_id: str, out: Path | None) -> None:
-    """Show how far a sweep is, and the table of what is finished."""
-    from core.cli.sweeping import show_command
-
-    show_command(sweep_id, out)
-
-
-@sweeps.command("resume")
-@click.argument("sweep_id")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
-def resume_sweep(sweep_id: str, out: Path | None) -> None:
-    """Run what is missing of a sweep."""
-    from core.cli.sweeping import resume_command
-
-    resume_command(sweep_id, out)
-
-
-@sweeps.command("delete")
-@click.argument("sweep_id")
-def delete_sweep(sweep_id: str) -> None:
-    """Forget a sweep; its runs stay."""
-    from core.store import Store
-
-    Store.open().sweeps.delete(sweep_id)
-    click.echo(f"Deleted {sweep_id}; its runs are still there.")
-
-
-@main.command(cls=CompareCommand)
-@click.argument("run_ids", nargs=-1, metavar="[RUN_A RUN_B]")
-@click.option(
-    "--sparsity", "sparsities", multiple=True, metavar="S", help="0.5, or 2:4; as often as wanted. [default: 0.5]"
-)
-@click.option("--method", "methods", multiple=True, metavar="METHOD", help="As often as wanted. [default: all]")
-@click.option(
-    "--stages",
-    "stage_sets",
-    multiple=True,
-    metavar="STAGES",
-    help="Stages used together, such as reallocation+reconstruction, beside plain; lsa stands for reallocation with LSA. "
-    "As often as wanted. [default: each by itself]",
-)
-@click.option(
-    "--allocation",
-    "allocations",
-    multiple=True,
-    metavar="ALLOCATION",
-    help="Such as owl, or alpha_pruning:metric=stable_rank,epsilon=0.2; as often as wanted. Without --stages, no stage then. "
-    "[default: uniform]",
-)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .md, .csv or .json.")
-def compare(
-    run_ids: tuple[str, ...],
-    sparsities: tuple[str, ...],
-    methods: tuple[str, ...],
-    stage_sets: tuple[str, ...],
-    allocations: tuple[str, ...],
-    out: Path | None,
-    **given: Any,
-) -> None:
-    """Compare two runs, or prune with every method, with and without each stage, and print one table.
-
-    Of two runs: what differs in their configs and figures, and module by module how far the same weights survived. Without
-    runs it is a sweep: finished runs are not run again.
-    """
-    from core.cli.comparing import compare_runs, run_comparison
-
-    if run_ids:
-        chosen = {"sparsity": sparsities, "method": methods, "stages": stage_sets, "allocation": allocations, **given}
-        compare_runs(run_ids, out, [name for name, value in chosen.items() if value not in (None, ())])
-    else:
-        run_comparison(sparsities, methods, stage_sets, allocations, out, given)
 
 
 @main.command()
@@ -262,85 +144,8 @@ def methods(bibtex: bool) -> None:
         console.print(table)
 
 
-@main.command(cls=ModelCommand)
-@click.option(
-    "--fit", type=click.Choice(["median", "peak", "ks"]), default="peak", show_default=True, help="Where tails begin."
-)
-@click.option(
-    "--bound",
-    type=click.Choice(["reference", "corrected"]),
-    default="reference",
-    show_default=True,
-    help="Lower end of the peak fit: as the authors' program has it, or as it was meant.",
-)
-@click.option("--run", "run_id", metavar="RUN", help="The weights that this run left, in the place of a dense model's.")
-@click.option("--randomised", is_flag=True, help="Of each matrix with its entries permuted at random, for comparison.")
-@click.option(
-    "--compare", is_flag=True, help="Compare each tail's power law with lognormal, exponential, truncated power law."
-)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .csv or .parquet.")
-def spectra(
-    fit: Any, bound: Any, run_id: str | None, randomised: bool, compare: bool, out: Path | None, **given: Any
-) -> None:
-    """Print the spectra of a model's weights: alpha, its standard error, D, and other metrics of every module."""
-    from core.cli.spectra import print_spectra
-
-    print_spectra(fit, bound, run_id, randomised, compare, out, given)
-
-
-@main.command()
-@click.argument("run_id", metavar="RUN")
-@click.option("--module", required=True, metavar="NAME", help="Its full name, such as model.layers.0.mlp.down_proj.")
-@click.option("--against", metavar="METHOD", help="Another method beside the run's. [default: magnitude, or wanda]")
-@click.option(
-    "--window",
-    metavar="ROW,COLUMN,EXTENT",
-    help="Write the weights of this window, one a row, in the place of the map: first output, first input, how many of each.",
-)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .csv or .parquet.")
-def scores(run_id: str, module: str, against: str | None, window: str | None, out: Path | None) -> None:
-    """Print where the cut between kept and pruned weights of a module lies, and how far another method agrees."""
-    from core.cli.scores import print_scores
-
-    print_scores(run_id, module, against, window, out)
-
-
-@main.command(cls=RunCommand)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it: .csv, .json or .parquet.")
-def allocate(out: Path | None, **given: Any) -> None:
-    """Print how an allocation spreads a sparsity over the layers; what it rests on is measured once, then known."""
-    from core.cli.allocating import print_allocation
-
-    print_allocation(_config(None, given), out)
-
-
-@main.command(cls=EvaluateCommand)
-@click.option(
-    "--run",
-    "run_id",
-    metavar="RUN",
-    help="This run beside its dense model. What is not said of the texts is then as in the run, and --evaluation-corpus "
-    "replaces all of its corpora.",
-)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table: .csv or .json.")
-def evaluate(run_id: str | None, out: Path | None, **given: Any) -> None:
-    """Print the perplexity of a model, or of a run and its dense model, on any texts; measured once, then known."""
-    from core.cli.evaluating import print_evaluation
-
-    print_evaluation(run_id, out, given)
-
-
-@main.command(cls=GenerateCommand)
-@click.option("--prompt", required=True, metavar="TEXT", help="The text to continue.")
-@click.option("--run", "run_id", metavar="RUN", help="The dense model of this run, and what the run left of it.")
-def generate(prompt: str, run_id: str | None, **given: Any) -> None:
-    """Continue a prompt with a model, or with a run and its dense model."""
-    from core.cli.generating import print_continuation
-
-    print_continuation(prompt, run_id, given)
-
-
-main.add_command(zero_shot)
+for command in (sweep, sweeps, compare, spectra, scores, allocate, evaluate, generate, zero_shot):
+    main.add_command(command)
 
 
 @main.group()

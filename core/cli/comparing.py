@@ -16,7 +16,8 @@ from core.allocation import Allocation
 from core.cli.axes import component, stage_set
 from core.cli.options import config_values
 from core.cli.output import console
-from core.cli.sweeping import SUFFIXES, base_config, complete, submit_here
+from core.cli.subjects import described_config
+from core.cli.sweeping import SUFFIXES, complete, submit_here
 from core.cli.tables import check_out
 from core.difference import config_difference, figure_difference, module_difference
 from core.disk import writing
@@ -46,7 +47,7 @@ def run_comparison(
     if allocations:
         axes.append(Axis.of("allocation", *(component(Allocation, text) for text in allocations)))
     axes.append(Axis.of("stages", [], *map(stage_set, sets)))
-    sweep, store = Sweep(base=base_config(config_values(given)), axes=tuple(axes)), Store.open()
+    sweep, store = Sweep(base=described_config(config_values(given)), axes=tuple(axes)), Store.open()
     complete(submit_here(sweep, store), store, _FIGURES, out)
 
 

@@ -1,10 +1,12 @@
-"""Whose figures a command is about: a run of the store, or a dense model."""
+"""What a command is about: a config, a run of the store, or a dense model."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from core.api import make_config
 from core.cli.options import MODEL_OPTIONS, config_values
+from core.config import RunConfig
 from core.errors import InputError
 from core.measurements.of_model import OfModel
 from core.models.sources import ModelSource, parse_source
@@ -30,6 +32,12 @@ def chosen_model(given: dict[str, Any]) -> ModelSource:
     """The model that the options describe."""
     values = config_values(given)
     return parse_source(values["model"], **values["model_options"])
+
+
+def described_config(values: dict[str, Any]) -> RunConfig:
+    """The config that the values of the options (``config_values``) describe."""
+    model = parse_source(values.pop("model"), **values.pop("model_options"))
+    return make_config(model, **values)
 
 
 def dense_and_pruned(kind: type[M], run: Run | None, given: dict[str, Any], **wanted: Any) -> dict[str, M]:

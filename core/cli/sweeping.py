@@ -12,16 +12,14 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from core.api import make_config
 from core.cli.axes import parse_axes
 from core.cli.options import config_values
 from core.cli.output import SweepBar, console, errors
+from core.cli.subjects import described_config
 from core.cli.tables import check_out
-from core.config import RunConfig
 from core.disk import writing
 from core.errors import Cancelled, InputError
 from core.models.profiles import known_profile
-from core.models.sources import parse_source
 from core.store import Run, Store, SweepRecord
 from core.sweeps import Axis, LeftOut, Sweep
 from core.sweeps.axis import SEED
@@ -89,13 +87,7 @@ def _sweep(axes: tuple[Axis, ...], given: dict[str, Any]) -> Sweep:
     twice += ["model"] if given.get("model") else []
     if clash := sorted(paths.intersection(twice)):
         raise InputError(f"--{clash[0].replace('.', '-')} is given beside --axis {clash[0]}; leave one of them out.")
-    return Sweep(base=base_config(values), axes=(*(Axis.of(name, value) for name, value in single.items()), *axes))
-
-
-def base_config(values: dict[str, Any]) -> RunConfig:
-    """What all points share: model, calibration and evaluation, from the values of the options."""
-    model = parse_source(values.pop("model"), **values.pop("model_options"))
-    return make_config(model, **values)
+    return Sweep(base=described_config(values), axes=(*(Axis.of(name, value) for name, value in single.items()), *axes))
 
 
 def submit_here(sweep: Sweep, store: Store, name: str | None = None) -> SweepRecord:

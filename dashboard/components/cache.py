@@ -23,6 +23,8 @@ from core.models.profiles import stored_profile
 from core.models.sources import ModelSource
 from core.profile import ModelProfile
 from core.store import Run, Store
+from core.sweeps import LeftOut, Sweep
+from core.sweeps.points import Point, settle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -99,6 +101,22 @@ def identity(config: RunConfig) -> Identity:
 def _identity(config: str) -> Identity | str:
     try:
         return identify(RunConfig.model_validate_json(config))
+    except InputError as error:
+        return str(error)
+
+
+def settled(sweep: Sweep) -> tuple[list[Point], list[LeftOut]]:
+    """A sweep's points as they stand now, and what is left out. Raises InputError where a model or text cannot be found."""
+    found = _settled(sweep.canonical())
+    if isinstance(found, str):
+        raise InputError(found)
+    return found
+
+
+@st.cache_data(ttl=10, max_entries=16, show_spinner="Looking up what the sweep needs …")
+def _settled(sweep: str) -> tuple[list[Point], list[LeftOut]] | str:
+    try:
+        return settle(Sweep.model_validate_json(sweep), profile)
     except InputError as error:
         return str(error)
 

@@ -173,10 +173,14 @@ def _await_speed() -> None:
 
 def predicted(config: RunConfig, profile: ModelProfile, runs: list[Run], speed: float) -> Estimate:
     """The run's cost; what an earlier run has measured already is free."""
-    alike = (run for run in runs if run.result and run.config.model == config.model)
-    known = {part for run in alike for part in run.config.evaluation.each}
-    dense_known = known.issuperset(config.evaluation.each)
+    alike = [run.config.evaluation for run in runs if run.result and run.config.model == config.model]
+    dense_known = all(any(text in _texts(evaluation) for evaluation in alike) for text in _texts(config.evaluation))
     return estimate(config, profile, speed, runs, dense_known, cache.measured(config) is not None)
+
+
+def _texts(evaluation: Evaluation) -> list[tuple[Corpus, int | None, int]]:
+    """What is measured, without how."""
+    return [(corpus, evaluation.windows, evaluation.seqlen) for corpus in (evaluation.corpus, *evaluation.also)]
 
 
 def _start(config: RunConfig, same: Run | None, shown: Run | None) -> None:

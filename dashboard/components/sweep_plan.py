@@ -15,7 +15,7 @@ from core.methods import Method
 from core.models.sources import ModelSource
 from core.stages import Stage
 from core.sweeps import Axis, LeftOut, Sweep
-from core.sweeps.points import Point, settle
+from core.sweeps.points import Point
 from dashboard.components import cache, forms, plan, state, text
 
 _METHODS = ("magnitude", "wanda", "sparsegpt")
@@ -31,7 +31,7 @@ def form() -> None:
         sweep = Sweep(
             base=RunConfig.model_validate(base), axes=tuple(Axis.of(path, *values) for path, values in axes.items())
         )
-        points, left_out = settle(sweep, cache.profile)
+        points, left_out = cache.settled(sweep)
     except (ValidationError, InputError) as error:
         st.error(explain(error), icon=":material/error:")
         st.button("Start the sweep", disabled=True, type="primary", icon=":material/play_arrow:")

@@ -68,6 +68,19 @@ def test_an_empty_store_offers_the_builder(store):
     assert "No point is finished yet" in texts(app)
 
 
+def test_what_a_sweep_needs_is_not_looked_up_at_every_click(store, monkeypatch):
+    """A hub may have to be asked, which takes its time."""
+    looked_up = []
+    monkeypatch.setattr(cache, "settle", lambda *arguments: looked_up.append(1) or settle(*arguments))
+    app = open_app(PAGE)
+    app.text_input(key="sweep_name").set_value("a name").run()
+    app.run()
+    assert looked_up == [1]
+    app.text_input(key="sweep_sparsities").set_value("50").run()
+    assert metrics(app)["Runs"] == "3"
+    assert looked_up == [1, 1]
+
+
 def test_the_builder_starts_what_it_says(asked):
     app = open_app(PAGE)
     app.text_input(key="sweep_sparsities").set_value("50, 62.5").run()
