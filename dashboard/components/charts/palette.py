@@ -15,5 +15,7 @@ CATEGORIES: tuple[str, ...] = (
     theme.CATEGORY_7,
 )
 """Stand-ins that Streamlit replaces with ``chartCategoricalColors`` of the theme that is on."""
+LOW_END, HIGH_END = theme.SEQUENTIAL_0, theme.SEQUENTIAL_9
+"""The ends of the sequential scale: each stands out from the other in both themes."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x", "star", "cross")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
