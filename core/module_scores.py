@@ -64,12 +64,10 @@ class ModuleScores:
         if self.scores is None or self.compared is None:
             return None
         cut = self.facts.cut.median if self.facts.cut and self.facts.cut.groups == 1 else None
-        scores, keep = torch.from_numpy(self.scores), torch.from_numpy(self.keep)
-        return place(scores, keep, row, column, self.compared, cut)
+        return place(self.scores, self.keep, row, column, self.compared, cut)
 
-    def why(self, row: int, column: int, weight: float, norm: float) -> str:
-        """One sentence: why the weight stays or goes."""
-        found = self.place(row, column)
+    def why(self, row: int, column: int, weight: float, norm: float, found: Place | None) -> str:
+        """One sentence: why the weight stays or goes. ``found``: its place."""
         if found is not None and self.compared is not None:
             return sentence(self.method, weight, norm, found, self.compared, self._decided)
         fate = "kept" if self.keep[row, column] else "pruned"

@@ -76,10 +76,9 @@ def _module(run: Run, row: pd.Series) -> None:
     with right:
         view = _view(module)
     _agreement(module)
-    window = _look(module, view)
+    _look(module, view)
     st.subheader("All scores, and the cut")
     histograms(module)
-    _downloads(module, window)
 
 
 def _wanted(run: Run, block: int) -> list[Scores]:
@@ -136,8 +135,9 @@ def _agreement(module: Module) -> None:
         )
 
 
-def _look(module: Module, view: str) -> Window:
-    """The whole matrix, and below it the window with the selected weight, which is returned."""
+@st.fragment
+def _look(module: Module, view: str) -> None:
+    """The whole matrix, and below it the window with the selected weight; a click there draws nothing else again."""
     whole = Window.whole(module.shape)
     overview = st.container()
     st.subheader("Real weights")
@@ -171,7 +171,7 @@ def _look(module: Module, view: str) -> Window:
         "Framed: the selected weight. Click another, or enter its numbers."
     )
     _weight(module, output, input_)
-    return window
+    _downloads(module, window)
 
 
 def _weight(module: Module, output: int, input_: int) -> None:
@@ -179,7 +179,7 @@ def _weight(module: Module, output: int, input_: int) -> None:
     norm = float(module.norm[input_])
     st.markdown(f"**Output {output}, input {input_}: weight {value:.4g}, input norm {norm:.4g}**")
     for column, side in zip(st.columns(len(module.sides), gap="medium"), module.sides, strict=True):
-        found = side.found.place(output, input_)
+        found = cache.place(module.run, side.scores, module.name, output, input_)
         with column, st.container(border=True):
             kept = bool(side.found.keep[output, input_])
             st.markdown(f"**{side.name}**: {':material/check: kept' if kept else ':material/close: pruned'}")
@@ -188,7 +188,7 @@ def _weight(module: Module, output: int, input_: int) -> None:
                     f"Score {found.score:.4g} · rank {found.rank:,} of {found.size:,} in {side.found.compared.whose} "
                     f"(1 is the highest; {found.stay:,} stay)"
                 )
-            st.write(side.found.why(output, input_, value, norm))
+            st.write(side.found.why(output, input_, value, norm, found))
 
 
 def _downloads(module: Module, window: Window) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 from jaxtyping import Bool, Float
 
-from core.lazy import torch
 from core.methods.base import Method
 from core.scoring.comparison import Comparison
 
@@ -33,8 +34,8 @@ class Place:
 
 
 def place(
-    scores: Float[torch.Tensor, "out in"],
-    keep: Bool[torch.Tensor, "out in"],
+    scores: Float[np.ndarray, "out in"],
+    keep: Bool[np.ndarray, "out in"],
     row: int,
     column: int,
     compared: Comparison,
@@ -43,16 +44,15 @@ def place(
     """The place of the weight at ``row``, ``column``. ``cut``: of its group, where that is known."""
     rows, columns = compared.rivals(row, column, (scores.shape[0], scores.shape[1]))
     every = len(columns) == scores.shape[1] and compared.order is None
-    group, kept = (part[rows] if every else part[rows][:, columns] for part in (scores, keep))
-    score, stay = float(scores[row, column]), int(kept.sum())
+    group, kept = (part[rows] if every else part[rows][:, columns.numpy()] for part in (scores, keep))
+    score, stay = float(scores[row, column]), int(np.count_nonzero(kept))
     if cut is None:
-        flat = group.flatten()
-        cut = float(flat.kthvalue(flat.numel() - stay + 1).values) if stay else torch.inf
+        cut = float(np.partition(group, group.size - stay, axis=None)[group.size - stay]) if stay else math.inf
     return Place(
         score=score,
         cut=cut,
-        rank=1 + int((group > score).sum()),
-        size=group.numel(),
+        rank=1 + int(np.count_nonzero(group > score)),
+        size=group.size,
         stay=stay,
         kept=bool(keep[row, column]),
     )

@@ -271,7 +271,7 @@ class KeptTensors:
         from safetensors import safe_open
 
         self._content: Any = safe_open(file, framework="pt")
-        self.facts: dict[str, Any] = json.loads(self._content.metadata()["facts"])
+        self.facts: dict[str, Any] = json.loads(self._content.metadata()["facts"])  # type: ignore[no-untyped-call]
 
     def __contains__(self, name: object) -> bool:
         return name in self._content.keys()  # noqa: SIM118

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from core.measurements.scores import Scores
     from core.module_scores import ModuleScores
     from core.scoring.aggregate import Aggregated, Window
+    from core.scoring.weight import Place
     from core.spectra.likelihood import Comparison
 
 
@@ -311,6 +312,16 @@ def _agreement(run_id: str, a: str, b: str, module: str) -> Overlap:
 def agreement(run: Run, a: Scores, b: Scores, module: str) -> Overlap:
     """How far the masks of two methods agree; their scores must be known."""
     return _agreement(run.id, a.canonical(), b.canonical(), module)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _place(run_id: str, scores: str, module: str, output: int, input_: int) -> Place | None:
+    return _module_scores(run_id, scores, module).place(output, input_)
+
+
+def place(run: Run, scores: Scores, module: str, output: int, input_: int) -> Place | None:
+    """Where a weight's score stands among those it competes with; the scores must be known."""
+    return _place(run.id, scores.canonical(), module, output, input_)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

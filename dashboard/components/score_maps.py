@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -95,16 +96,22 @@ def _disagreement(module: Module, window: Window, frame: Window, key: str) -> No
     masks = [cache.score_map(module.run, side.scores, module.name, window, "keep") for side in module.sides]
     tiles, *kept = (coarser(one, _tiles(one)) for one in (shown, *masks))
     texts = [
-        f"{_where(tiles, i, j)}<br>disagree on {tiles.mean[i, j]:.1%}<br>kept: {a.scores.method.title} {kept[0].mean[i, j]:.1%}, "
+        f"{where}<br>disagree on {tiles.mean[i, j]:.1%}<br>kept: {a.scores.method.title} {kept[0].mean[i, j]:.1%}, "
         f"{b.scores.method.title} {kept[1].mean[i, j]:.1%}"
-        for i, j in np.ndindex(tiles.mean.shape)
+        for where, (i, j) in zip(_where(tiles), np.ndindex(tiles.mean.shape), strict=True)
     ]
     marks = []
     if _clickable(shown):
-        for side, mine, theirs, symbol in ((a, *masks, "triangle-up"), (b, *masks[::-1], "triangle-down")):
-            rows, columns = np.nonzero(mine.mean > theirs.mean)
+        for side, mine, theirs, symbol in ((a, 0, 1, "triangle-up"), (b, 1, 0, "triangle-down")):
+            rows, columns = np.nonzero(masks[mine].mean > masks[theirs].mean)
             marks.append(
-                Marks(f"only {side.scores.method.title} keeps it", symbol, rows + window.row, columns + window.column)
+                Marks(
+                    f"only {side.scores.method.title} keeps it",
+                    symbol,
+                    rows + window.row,
+                    columns + window.column,
+                    on_high=True,
+                )
             )
     high = float(shown.mean.max()) or 1.0
     colour = Colour("Share on which they disagree", low=0, high=high, tick=".0%")
@@ -145,8 +152,8 @@ def _draw(
 def _select(key: str, zoom: bool) -> None:
     if place := clicked_place(st.session_state[key]):
         state.select_place(*place)
-        if zoom:
-            st.session_state["extent"] = min(st.session_state.get("extent", WEIGHTS_CLICKED), WEIGHTS_CLICKED)
+        if zoom and st.session_state["extent"] > WEIGHTS_CLICKED:
+            st.session_state["extent"] = WEIGHTS_CLICKED
 
 
 def _clickable(shown: Aggregated) -> bool:
@@ -162,26 +169,30 @@ def _texts(module: Module, kept: Aggregated, scores: Aggregated | None) -> tuple
     """The places of a map that can be clicked, and what is said of each."""
     masks = coarser(kept, _tiles(kept))
     tiles = masks if scores is None else coarser(scores, _tiles(kept))
-    norms = along(module.norm, tiles.column_edges).maximum[0]
-    texts = []
-    for i, j in np.ndindex(tiles.mean.shape):
-        parts = [_where(tiles, i, j)]
-        if tiles.true:
-            parts += [f"score {tiles.mean[i, j]:.3g}"] if scores is not None else []
-            parts += [f"input norm {norms[j]:.3g}", "kept" if masks.mean[i, j] else "pruned"]
+    norms = along(module.norm, tiles.column_edges).maximum[0].tolist()
+    means, highest, shares = tiles.mean.tolist(), tiles.maximum.tolist(), masks.mean.tolist()
+    single, texts = tiles.true, []
+    for where, (i, j) in zip(_where(tiles), np.ndindex(tiles.mean.shape), strict=True):
+        parts = [where]
+        if single:
+            parts += [f"score {means[i][j]:.3g}"] if scores is not None else []
+            parts += [f"input norm {norms[j]:.3g}", "kept" if shares[i][j] else "pruned"]
         else:
-            if scores is not None:
-                parts.append(f"score: mean {tiles.mean[i, j]:.3g}, highest {tiles.maximum[i, j]:.3g}")
-            parts += [f"highest input norm {norms[j]:.3g}", f"kept {masks.mean[i, j]:.1%}"]
+            parts += [f"score: mean {means[i][j]:.3g}, highest {highest[i][j]:.3g}"] if scores is not None else []
+            parts += [f"highest input norm {norms[j]:.3g}", f"kept {shares[i][j]:.1%}"]
         texts.append("<br>".join(parts))
     return tiles, texts
 
 
-def _where(tiles: Aggregated, i: int, j: int) -> str:
-    outputs, inputs = ((edges[at], edges[at + 1] - 1) for edges, at in ((tiles.row_edges, i), (tiles.column_edges, j)))
+def _where(tiles: Aggregated) -> list[str]:
+    """Which outputs and inputs each tile holds, row after row."""
     if tiles.true:
-        return f"output {outputs[0]}, input {inputs[0]}"
-    return f"outputs {outputs[0]}–{outputs[1]}, inputs {inputs[0]}–{inputs[1]}"
+        return [f"output {row}, input {column}" for row in tiles.row_edges[:-1] for column in tiles.column_edges[:-1]]
+    return [
+        f"outputs {top}–{bottom - 1}, inputs {left}–{right - 1}"
+        for top, bottom in pairwise(tiles.row_edges)
+        for left, right in pairwise(tiles.column_edges)
+    ]
 
 
 def _pruned(kept: Aggregated) -> list[Marks]:
@@ -204,15 +215,14 @@ def _alt(module: Module, shown: Aggregated, colour: Colour) -> str:
 def histograms(module: Module) -> None:
     """How the scores are distributed under each method, and where the cut is."""
     for place, side in zip(st.columns(len(module.sides), gap="medium"), module.sides, strict=True):
-        facts, compared = side.found.facts, side.found.compared
+        facts = side.found.facts
         with place:
             st.markdown(f"**{side.name}**")
             if facts.histogram is None:
                 st.info(facts.note or "All scores are zero, so there is nothing to show.", icon=":material/info:")
                 continue
-            each = compared.each if compared else ""
             plot.show(
-                score_histogram(facts.histogram, facts.cut, each),
+                score_histogram(facts.histogram, facts.cut),
                 f"histogram_{side.key}",
                 alt=f"Histogram of the scores of {module.name} under {side.name}: {sum(facts.histogram.kept):,} kept, "
                 f"{sum(facts.histogram.pruned):,} pruned.",

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ PATTERNS: list[tuple[Pattern, float]] = [
 ]
 
 
-def naive_rivals(pattern: Pattern, row: int, column: int, shape: tuple[int, int]) -> list[tuple[int, int]]:
+def naive_rivals(pattern: Any, row: int, column: int, shape: tuple[int, int]) -> list[tuple[int, int]]:
     places = [(i, j) for i in range(shape[0]) for j in range(shape[1])]
     if pattern.span:
         return [(i, j) for i, j in places if i == row and j // pattern.span == column // pattern.span]
@@ -156,7 +157,7 @@ def test_the_place_of_every_weight_is_what_a_plain_loop_finds(pattern, sparsity)
             rivals = naive_rivals(pattern, row, column, (6, 16))
             ordered = sorted((float(scores[at]) for at in rivals), reverse=True)
             stay = sum(bool(keep[at]) for at in rivals)
-            found = place(scores, keep, row, column, compared)
+            found = place(scores.numpy(), keep.numpy(), row, column, compared)
             assert (found.size, found.stay) == (len(rivals), stay)
             assert found.rank == 1 + sum(score > float(scores[row, column]) for score in ordered)
             assert found.cut == ordered[stay - 1]
@@ -295,7 +296,7 @@ def test_the_sentence_of_a_weight_by_hand():
     compared = comparison(Wanda(), Unstructured())
 
     def said(column: int) -> str:
-        at = place(found.scores, found.keep, 0, column, compared)
+        at = place(found.scores.numpy(), found.keep.numpy(), 0, column, compared)
         return sentence(Wanda(), float(weight[0, column]), float(norm[column]), at, compared, "never said")
 
     assert said(3) == "|w| = 0.012 × norm 3.4 → 0.0408; the cut of its row is 2: pruned."
@@ -308,7 +309,7 @@ def test_the_sentence_says_what_the_score_does_not_explain():
     compared = Comparison("output")
 
     def said(keep: list[int], column: int) -> str:
-        at = place(scores, torch.tensor([keep], dtype=torch.bool), 0, column, compared)
+        at = place(scores.numpy(), np.array([keep], dtype=bool), 0, column, compared)
         return sentence(Magnitude(), float(scores[0, column]), 1.0, at, compared, "swaps changed the mask")
 
     assert said([0, 0, 1, 1], 1).endswith("pruned (of equal scores the first go).")

@@ -1,9 +1,10 @@
 """The Scores page: nothing to explain, an offer, maps of two methods, one weight, and links that are wrong."""
 
+import numpy as np
 import pytest
 import torch
 
-from core.config import RunConfig
+from core.config import RunConfig, identify
 from core.measurements.scores import Scores, inputs_file
 from core.methods.magnitude import Magnitude
 from core.methods.sparsegpt import SparseGPT
@@ -11,10 +12,20 @@ from core.methods.wanda import Wanda
 from core.methods.wanda_variant import WandaVariant
 from core.module_scores import open_scores
 from core.patterns import Unstructured
-from core.scoring.scored import scored
+from core.scoring.aggregate import Window, aggregate
+from core.scoring.histogram import Histogram
+from core.scoring.scored import CutFacts, scored
 from core.statistics import InputStatistics
 from core.store.artifacts import pack
 from dashboard.components import cache
+from dashboard.components.charts.scores import (
+    Colour,
+    Strips,
+    Target,
+    clicked_place,
+    matrix_map,
+    score_histogram,
+)
 from tests.pages.conftest import LABELS, add_run, open_app
 
 PAGE = "dashboard/scores.py"
@@ -79,8 +90,6 @@ def test_without_a_run_it_says_what_to_do(store):
 
 
 def test_a_run_that_has_not_finished_has_nothing_to_explain(store):
-    from core.config import identify
-
     config = RunConfig()
     attempt, _ = store.submit(config, identify(config))
     store.end(attempt.id, "failed", "The disk is full.")
@@ -179,3 +188,29 @@ def test_a_method_that_does_not_go_with_the_pattern_is_told(store, measured):
     app = open_app(PAGE, run=run.id, against="wanda_variant", **HERE)
     assert "method = wanda_variant does not support pattern = 2:4" in said(app)
     assert any(button.label == "Compute the scores of block 1 (Wanda)" for button in app.button)
+
+
+def test_a_click_on_a_map_is_the_place_under_it():
+    values = aggregate(torch.arange(64.0).reshape(8, 8).numpy(), Window(2, 4, 3, 2))
+    strips = Strips(NORM.numpy()[4:6], "Norm", np.array([1.0, 2.0, 3.0]), "Mean score")
+    targets = [Target(row, column, f"{row}, {column}") for row in (2, 3, 4) for column in (4, 5)]
+    figure = matrix_map(values, Colour("Score"), strips, targets, numbers=True)
+    heatmap = next(trace for trace in figure.data if trace.type == "heatmap")
+    targeted = next(trace for trace in figure.data if trace.hovertemplate)
+    assert heatmap.z.tolist() == [[20, 21], [28, 29], [36, 37]]
+    assert heatmap.text.tolist() == [["20", "21"], ["28", "29"], ["36", "37"]]
+    assert (heatmap.x.tolist(), heatmap.y.tolist()) == ([3.5, 4.5, 5.5], [1.5, 2.5, 3.5, 4.5])
+    point = {"x": targeted.x[3], "y": targeted.y[3]}
+    assert clicked_place({"selection": {"points": [point]}}) == (3, 5)
+    assert targeted.text[3] == "3, 5"
+    assert clicked_place({"selection": {"points": []}}) is None  # a second click on the same
+
+
+def test_the_histograms_bars_are_the_counts():
+    counts = Histogram(edges=(0.1, 1.0, 10.0), kept=(1, 5), pruned=(7, 2))
+    many = CutFacts(groups=3, low=0.5, median=1.0, high=2.0, separates=True)
+    figure = score_histogram(counts, many)
+    assert {trace.name: list(trace.y) for trace in figure.data} == {"pruned": [7, 2, 2], "kept": [1, 5, 5]}
+    assert [(shape.type, shape.x0, shape.x1) for shape in figure.layout.shapes] == [("rect", 0.5, 2), ("line", 1, 1)]
+    assert "median of the cuts 1" in figure.layout.annotations[0].text
+    assert not score_histogram(counts, None).layout.shapes

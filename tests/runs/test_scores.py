@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,6 @@ from core.methods.ria import RIA
 from core.methods.sparsegpt import SparseGPT
 from core.methods.wanda import Wanda
 from core.methods.wanda_variant import WandaVariant
-from core.models.sources import ModelSource
 from core.module_scores import agreement, dense_weight, input_norm, open_scores, window_table
 from core.scoring.aggregate import Window
 from core.stages.barber import Barber
@@ -33,13 +33,19 @@ from core.store import Run, Store
 from tests.runs.material import sentence
 
 Configs = Callable[..., RunConfig]
+T = TypeVar("T")
 LABELS = ["self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"]
 
 
+def there(value: T | None) -> T:
+    assert value is not None
+    return value
+
+
 @torch.no_grad()
-def naive_inputs(run: Run, pruned: torch.nn.Module, block: int) -> dict[str, torch.Tensor]:
+def naive_inputs(run: Run, pruned: Any, block: int) -> dict[str, torch.Tensor]:
     """All inputs [tokens, in] of the modules of ``block`` in a forward of the whole model whose earlier blocks are pruned."""
-    source: ModelSource = run.config.model
+    source: Any = run.config.model
     model = AutoModelForCausalLM.from_pretrained(source.path)
     for number in range(block):
         model.model.layers[number].load_state_dict(pruned.model.layers[number].state_dict())
@@ -63,13 +69,13 @@ def test_the_inputs_are_those_the_run_saw(config: Configs, store: Store, method:
     found = known_inputs(run, 1, store)
     assert found is not None
     assert len(found.weights) == 7
-    dense = AutoModelForCausalLM.from_pretrained(run.config.model.path)
+    dense = AutoModelForCausalLM.from_pretrained(run.config.model.path).state_dict()
     for name, inputs in naive_inputs(run, loaded.model, 1).items():
         norm = inputs.double().square().sum(dim=0).div(4).sqrt()  # four windows
         assert found.statistics[name]["norm"].tolist() == pytest.approx(norm.tolist(), rel=1e-4)
         gram = inputs.double().T @ inputs.double() * 2 / 4
         assert torch.allclose(found.statistics[name]["gram"].double(), gram, rtol=1e-4, atol=1e-4 * float(gram.max()))
-        assert torch.equal(found.weights[name], dense.get_submodule(name).weight)
+        assert torch.equal(found.weights[name], dense[f"{name}.weight"])
         assert torch.equal(input_norm(run, 1, name, store), found.statistics[name]["norm"])
     # Modules that read the same input share it on disk as well.
     q, k = (f"model.layers.1.self_attn.{part}_proj" for part in "qk")
@@ -88,15 +94,15 @@ def test_the_runs_mask_is_what_its_scores_say(config: Configs, store: Store, spa
         found = open_scores(scores, run, module, store)
         assert found.own
         weight, norm = dense_weight(run, block, module, store).numpy(), input_norm(run, block, module, store).numpy()
-        assert np.array_equal(found.scores, np.abs(weight) * norm)
+        assert np.array_equal(there(found.scores), np.abs(weight) * norm)
         size = weight.shape[1] if sparsity == 0.5 else 4
-        groups = found.scores.reshape(-1, size)
+        groups = there(found.scores).reshape(-1, size)
         order = groups.argsort(axis=1, kind="stable")
         keep = np.ones_like(groups, dtype=bool)
         np.put_along_axis(keep, order[:, : size // 2], False, axis=1)
         assert np.array_equal(found.keep, keep.reshape(weight.shape))
-        assert found.facts.cut.separates
-        assert found.facts.cut.groups == len(groups)
+        assert there(found.facts.cut).separates
+        assert there(found.facts.cut).groups == len(groups)
 
 
 def test_the_inputs_are_collected_once(config: Configs, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,17 +145,17 @@ def test_stages_that_change_the_mask_are_told(config: Configs, store: Store) -> 
     measure_now(scores, store)
     found = open_scores(scores, run, "model.layers.0.mlp.up_proj", store)
     assert np.array_equal(found.keep, store.mask(run.id, found.module).numpy())
-    assert not found.facts.cut.separates
+    assert not there(found.facts.cut).separates
     weight, norm = (part(run, 0, found.module, store) for part in (dense_weight, input_norm))
     strange = [
         (i, j)
         for i in range(found.shape[0])
         for j in range(found.shape[1])
-        if not found.place(i, j).by_score
+        if not there(found.place(i, j)).by_score
     ]  # fmt: skip
     assert strange
     i, j = strange[0]
-    said = found.why(i, j, float(weight[i, j]), float(norm[j]))
+    said = found.why(i, j, float(weight[i, j]), float(norm[j]), found.place(i, j))
     assert "by this score alone it would be" in said
     assert "LLM-Barber" in said
 
@@ -164,8 +170,8 @@ def test_reallocated_groups_are_compared_in_their_order(config: Configs, store: 
     for module in order:
         if module.startswith("model.layers.0."):
             found = open_scores(scores, run, module, store)
-            assert found.facts.cut.separates
-            assert found.place(1, 5).size == 4
+            assert there(found.facts.cut).separates
+            assert there(found.place(1, 5)).size == 4
 
 
 def test_a_method_without_scores_shows_its_mask(config: Configs, store: Store) -> None:
@@ -176,7 +182,7 @@ def test_a_method_without_scores_shows_its_mask(config: Configs, store: Store) -
     assert found.scores is None
     assert found.keep.mean() == pytest.approx(0.5, abs=0.02)
     assert found.place(0, 0) is None
-    assert "chooses its mask while it goes" in found.why(0, 0, 1.0, 1.0)
+    assert "chooses its mask while it goes" in found.why(0, 0, 1.0, 1.0, None)
 
 
 def test_what_was_replaced_by_factors_has_none(config: Configs, store: Store) -> None:
@@ -196,7 +202,7 @@ def test_the_window_holds_the_true_values(config: Configs, store: Store) -> None
     module = "model.layers.0.mlp.up_proj"
     sides = [open_scores(scores, run, module, store) for scores in both]
     table = window_table(sides, 0, Window(8, 16, 3, 5), store)
-    dense = AutoModelForCausalLM.from_pretrained(run.config.model.path).get_submodule(module).weight.detach()
+    dense = AutoModelForCausalLM.from_pretrained(run.config.model.path).state_dict()[f"{module}.weight"]
     mask = store.mask(run.id, module)
     assert len(table) == 15
     for row in table.to_dict("records"):
@@ -231,9 +237,9 @@ def test_the_command_prints_the_figures_and_writes_a_table(
     if window:
         assert len(table) == 16
         assert (table.output.max(), table.input.min(), table.input.max()) == (3, 16, 19)
-        assert table["score ria"].tolist() == pytest.approx(other.scores[0:4, 16:20].ravel().tolist(), rel=1e-6)
+        assert table["score ria"].tolist() == pytest.approx(there(other.scores)[0:4, 16:20].ravel().tolist(), rel=1e-6)
     else:
-        assert table["mean score wanda"].max() <= own.scores.max()
+        assert table["mean score wanda"].max() <= there(own.scores).max()
         assert len(table) == own.shape[0] * own.shape[1]  # smaller than the cells: each is a weight
 
 

@@ -23,5 +23,7 @@ DIVERGING: list[list[Any]] = [[n / 9, getattr(theme, f"DIVERGING_{n}")] for n in
 """The scale around 0: likewise ``chartDivergingColors``."""
 SELECTED = theme.CATEGORY_1
 """The frame around what is selected."""
+LOW_END, HIGH_END = theme.SEQUENTIAL_0, theme.SEQUENTIAL_9
+"""The ends of the sequential scale: each stands out from the other in both themes."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x", "star", "cross")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")

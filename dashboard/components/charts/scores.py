@@ -11,8 +11,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.scoring.aggregate import Aggregated, Window
-from core.scoring.scored import CutFacts, Histogram
-from dashboard.components.charts.palette import CATEGORIES
+from core.scoring.histogram import Histogram
+from core.scoring.scored import CutFacts
+from dashboard.components.charts.palette import CATEGORIES, HIGH_END, LOW_END
 
 _SELECTED = "#D55E00"
 _GREY = "#808890"
@@ -53,12 +54,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Marks:
-    """Weights that are marked by a symbol."""
+    """Weights that are marked by a symbol, on cells that are low on the colour scale, or high on it."""
 
     name: str
     symbol: str
     rows: np.ndarray
     columns: np.ndarray
+    on_high: bool = False
 
 
 def matrix_map(
@@ -76,56 +78,79 @@ def matrix_map(
     heatmap's cell, so transparent markers take it, few enough to be drawn at once.
     """
     row_edges, column_edges = values.row_edges - 0.5, values.column_edges - 0.5
-    figure = go.Figure([_heatmap(values, colour, numbers), *_strips(strips, row_edges, column_edges)])
-    size = 16 if len(values.row_edges) <= 33 else 14
-    figure.add_scatter(
-        x=[target.column for target in targets],
-        y=[target.row for target in targets],
-        mode="markers",
-        marker={"symbol": "square", "size": size, "opacity": 0},
-        selected=_TRANSPARENT,
-        unselected=_TRANSPARENT,
-        customdata=[[target.row, target.column, target.text] for target in targets],
-        hovertemplate="%{customdata[2]}<extra></extra>",
-        showlegend=False,
-    )
-    for mark in marks:
-        figure.add_scatter(
-            x=mark.columns,
-            y=mark.rows,
-            mode="markers",
-            marker={"symbol": mark.symbol, "size": 6, "color": _SELECTED, "line": {"width": 1.2, "color": "#ffffff"}},
-            name=mark.name,
-            hoverinfo="skip",
-        )
-    if frame is not None:
-        figure.add_shape(_frame(frame))
+    traces = [
+        _heatmap(values, colour, numbers),
+        *_strips(strips, row_edges, column_edges),
+        _targets(targets, 16 if len(values.row_edges) <= 33 else 14),
+        *_marked(marks, 0.32 if numbers else 0.0),  # a number stands in the middle
+    ]
+    plain = {"showgrid": False, "zeroline": False, "tickformat": "d", "domain": _MAP}
     # Ranges are fixed: autorange would make room for the markers and shift the cells.
-    plain = {"showgrid": False, "zeroline": False}
-    figure.update_layout(
-        height=500,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
-        hovermode="closest",
-        hoverdistance=-1,
-        clickmode="event+select",
-        dragmode=False,
-        legend={"orientation": "h", "y": 1.1, "x": 0},
-        xaxis={"domain": _MAP, "range": [column_edges[0], column_edges[-1]], "title": "Input", "tickformat": "d", **plain},
-        yaxis={"domain": _MAP, "range": [row_edges[-1], row_edges[0]], "title": "Output", "tickformat": "d", **plain},
-        xaxis2={
-            "domain": _STRIP, "anchor": "y", "title": strips.beside_title, "nticks": 3, "exponentformat": "power",
-            "range": strips.beside_range, "zeroline": False,
+    layout = {
+        "height": 540,
+        "margin": {"l": 10, "r": 10, "t": 40 if marks else 10, "b": 10},
+        "hovermode": "closest",
+        "hoverdistance": -1,
+        "clickmode": "event+select",
+        "dragmode": False,
+        "legend": {"orientation": "h", "y": 1.1, "x": 0},
+        "shapes": [] if frame is None else [_frame(frame)],
+        "xaxis": {"range": [column_edges[0], column_edges[-1]], "title": "Input", **plain},
+        "yaxis": {"range": [row_edges[-1], row_edges[0]], "title": "Output", **plain},
+        "xaxis2": {
+            "domain": _STRIP, "anchor": "y", "side": "top", "title": strips.beside_title, "tickangle": 0, "zeroline": False,
+            **_ends(strips.beside, strips.beside_range),
         },
-        yaxis2={
-            "domain": _STRIP, "anchor": "x", "title": strips.above_title, "type": "log", "nticks": 3,
-            "exponentformat": "power", "zeroline": False,
+        "yaxis2": {
+            "domain": _STRIP, "anchor": "x", "title": strips.above_title, "type": "log", "zeroline": False,
+            **_ends(strips.above[strips.above > 0]),
         },
-    )  # fmt: skip
-    return figure
+    }  # fmt: skip
+    return go.Figure(traces, layout)
 
 
-def _heatmap(values: Aggregated, colour: Colour, numbers: bool) -> go.Heatmap:
-    z, low, high, bar = values.mean, colour.low, colour.high, {"tickformat": colour.tick}
+def _targets(targets: Sequence[Target], size: int) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [target.column for target in targets],
+        "y": [target.row for target in targets],
+        "text": [target.text for target in targets],
+        "mode": "markers",
+        "marker": {"symbol": "square", "size": size, "opacity": 0},
+        "selected": _TRANSPARENT,
+        "unselected": _TRANSPARENT,
+        "hovertemplate": "%{text}<extra></extra>",
+        "showlegend": False,
+    }
+
+
+def _marked(marks: Sequence[Marks], aside: float) -> list[dict[str, Any]]:
+    colors = [LOW_END if mark.on_high else HIGH_END for mark in marks]
+    return [
+        {
+            "type": "scatter",
+            "x": mark.columns - aside,
+            "y": mark.rows - aside,
+            "mode": "markers",
+            "marker": {"symbol": mark.symbol, "size": 6, "color": color, "line": {"width": 1.5, "color": color}},
+            "name": mark.name,
+            "hoverinfo": "skip",
+        }
+        for mark, color in zip(marks, colors, strict=True)
+    ]
+
+
+def _ends(values: np.ndarray, reach: tuple[float, float] | None = None) -> dict[str, Any]:
+    """Ticks at the lowest and the highest value only: a strip has no room for more."""
+    if reach is None and not len(values):
+        return {}
+    ends = reach or (float(values.min()), float(values.max()))
+    return {"tickvals": ends, "ticktext": [f"{end:.2g}" for end in ends]} | ({"range": reach} if reach else {})
+
+
+def _heatmap(values: Aggregated, colour: Colour, numbers: bool) -> dict[str, Any]:
+    z, low, high = values.mean, colour.low, colour.high
+    bar: dict[str, Any] = {"tickformat": colour.tick}
     if colour.logarithmic:
         with np.errstate(divide="ignore"):
             z = np.log10(values.mean)
@@ -133,32 +158,36 @@ def _heatmap(values: Aggregated, colour: Colour, numbers: bool) -> go.Heatmap:
         low, high = (float(np.nanquantile(z, share)) if np.isfinite(z).any() else 0.0 for share in (0.01, 0.99))
         ticks = np.linspace(low, high, 4)
         bar = {"tickvals": ticks, "ticktext": [f"{10**tick:.2g}" for tick in ticks]}
-    return go.Heatmap(
-        z=z,
-        x=values.column_edges - 0.5,
-        y=values.row_edges - 0.5,
-        zmin=low,
-        zmax=high,
-        text=np.vectorize(lambda value: f"{value:.2g}")(values.mean) if numbers else None,
-        texttemplate="%{text}" if numbers else None,
-        textfont={"size": 10},
-        colorbar={
+    text = {
+        "text": np.vectorize("{:.2g}".format)(values.mean) if numbers else None,
+        "texttemplate": "%{text}",
+        "textfont": {"size": 10},
+    }
+    return {
+        "type": "heatmap",
+        "z": z,
+        "x": values.column_edges - 0.5,
+        "y": values.row_edges - 0.5,
+        "zmin": low,
+        "zmax": high,
+        "colorbar": {
             "title": {"text": colour.title, "side": "top"}, "orientation": "h", "thickness": 12, "y": -0.16, "yanchor": "top",
             "x": 0.43, "len": 0.86, **bar,
         },
-        hoverinfo="skip",
-    )  # fmt: skip
+        "hoverinfo": "skip",
+        **(text if numbers else {}),
+    }  # fmt: skip
 
 
-def _strips(strips: Strips, row_edges: np.ndarray, column_edges: np.ndarray) -> list[go.Scatter]:
+def _strips(strips: Strips, row_edges: np.ndarray, column_edges: np.ndarray) -> list[dict[str, Any]]:
+    shared: dict[str, Any] = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False}
     line = {"color": CATEGORIES[0], "width": 1.5}
-    shared: dict[str, Any] = {"mode": "lines", "line": line, "hoverinfo": "skip", "showlegend": False}
     above = np.append(strips.above, strips.above[-1]).astype(np.float64)
     beside = np.append(strips.beside, strips.beside[-1]).astype(np.float64)
     above[above <= 0] = np.nan  # a dead input has no place on a log axis
     return [
-        go.Scatter(x=column_edges, y=above, xaxis="x", yaxis="y2", line_shape="hv", **shared),
-        go.Scatter(x=beside, y=row_edges, xaxis="x2", yaxis="y", line_shape="vh", **shared),
+        shared | {"x": column_edges, "y": above, "xaxis": "x", "yaxis": "y2", "line": line | {"shape": "hv"}},
+        shared | {"x": beside, "y": row_edges, "xaxis": "x2", "yaxis": "y", "line": line | {"shape": "vh"}},
     ]
 
 
@@ -175,47 +204,55 @@ def _frame(window: Window) -> dict[str, Any]:
 def clicked_place(event: object) -> tuple[int, int] | None:
     """The (output, input) of a click on a map; None for the empty selection that a second click delivers."""
     points = event["selection"]["points"] if event else []  # type: ignore[index]
-    if not points or "customdata" not in points[0]:
-        return None
-    row, column, _ = points[0]["customdata"]
-    return int(row), int(column)
+    return (int(points[0]["y"]), int(points[0]["x"])) if points else None
 
 
-def score_histogram(counts: Histogram, cut: CutFacts | None, whose: str) -> go.Figure:
-    """Scores on a log axis, kept above pruned, and the cut; where every group has its own: the middle one, and their range."""
-    figure = go.Figure()
-    for name, numbers, color, pattern in (
-        ("pruned", counts.pruned, CATEGORIES[1], "/"),
-        ("kept", counts.kept, CATEGORIES[0], ""),
-    ):
-        figure.add_scatter(
-            x=counts.edges,
-            y=[*numbers, numbers[-1]],
-            name=name,
-            mode="lines",
-            stackgroup="all",
-            line={"shape": "hv", "width": 1, "color": color},
-            fillpattern={"shape": pattern, "fgcolor": color, "fillmode": "overlay", "size": 6},
-            hovertemplate="from %{x:.3g}: %{y:,} " + name + "<extra></extra>",
+def score_histogram(counts: Histogram, cut: CutFacts | None) -> go.Figure:
+    """Scores on a log axis, kept above pruned, and the cut; where every group has its own: their median and range."""
+    traces = [
+        {
+            "type": "scatter",
+            "x": counts.edges,
+            "y": [*numbers, numbers[-1]],
+            "name": name,
+            "mode": "lines",
+            "stackgroup": "all",
+            "line": {"shape": "hv", "width": 1, "color": color},
+            "fillpattern": {"shape": pattern, "fgcolor": color, "fillmode": "overlay", "size": 6},
+            "hovertemplate": f"from %{{x:.3g}}: %{{y:,}} {name}<extra></extra>",
+        }
+        for name, numbers, color, pattern in (
+            ("pruned", counts.pruned, CATEGORIES[1], "/"),
+            ("kept", counts.kept, CATEGORIES[0], ""),
         )
-    if cut is not None:
-        if cut.high > cut.low:
-            figure.add_vrect(x0=cut.low, x1=cut.high, fillcolor=_GREY, opacity=0.25, line_width=0)
-        figure.add_vline(x=cut.median, line_dash="dash", line_width=2, line_color=_SELECTED)
-        figure.add_annotation(
-            x=math.log10(cut.median) if cut.median > 0 else math.log10(counts.edges[0]),
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            text=f"cut {cut.median:.3g}" if cut.groups == 1 else f"middle cut {cut.median:.3g} ({whose})",
-            showarrow=False,
-        )
-    figure.update_layout(
-        height=320,
-        margin={"l": 10, "r": 10, "t": 50, "b": 45},
-        legend={"orientation": "h", "y": 1.22, "x": 0},
-        hovermode="x",
-        xaxis={"title": "Score", "type": "log", "exponentformat": "power", "nticks": 8},
-        yaxis={"title": "Number of weights"},
-    )
-    return figure
+    ]
+    layout = {
+        "height": 320,
+        "margin": {"l": 10, "r": 10, "t": 50, "b": 45},
+        "legend": {"orientation": "h", "y": 1.22, "x": 0},
+        "hovermode": "x",
+        "xaxis": {"title": "Score", "type": "log", "exponentformat": "power", "dtick": 1},
+        "yaxis": {"title": "Number of weights"},
+        **(_cut(cut) if cut is not None and cut.median > 0 else {}),
+    }
+    return go.Figure(traces, layout)
+
+
+def _cut(cut: CutFacts) -> dict[str, Any]:
+    """The cut as a line, the range of many as a band behind it."""
+    upright = {"yref": "paper", "y0": 0, "y1": 1}
+    line = {"dash": "dash", "width": 2, "color": _SELECTED}
+    band = {"type": "rect", "x0": cut.low, "x1": cut.high, "fillcolor": _GREY, "opacity": 0.25, "line": {"width": 0}}
+    words = f"cut {cut.median:.3g}" if cut.groups == 1 else f"median of the cuts {cut.median:.3g}"
+    note = {
+        "x": math.log10(cut.median),
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "text": words,
+        "showarrow": False,
+    }
+    return {
+        "shapes": [band | upright, {"type": "line", "x0": cut.median, "x1": cut.median, "line": line} | upright],
+        "annotations": [note],
+    }
