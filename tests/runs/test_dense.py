@@ -118,3 +118,20 @@ def test_where_memory_has_no_room_for_two_nothing_is_kept(
         models.load(source)
         models.load(source)
         assert len(reads) == read
+
+
+def test_a_model_that_was_written_into_is_read_again(
+    tiny_folder: Callable[..., Path], reads: list[ModelSource]
+) -> None:
+    """As a method from outside may do that changes the weight it is given in place."""
+    models, source = DenseModels(), LocalFolder(path=str(tiny_folder()))
+    expected = weights(source.load().model)
+    reads.clear()
+    for _ in range(2):
+        given = models.load(source).model
+        assert same(weights(given), expected)
+    assert len(reads) == 1
+    matrix = next(parameter for parameter in given.parameters() if parameter.dim() > 1)
+    matrix.detach().mul_(2)
+    assert same(weights(models.load(source).model), expected)
+    assert len(reads) == 2
