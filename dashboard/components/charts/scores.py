@@ -91,7 +91,7 @@ def matrix_map(
     plain = {"showgrid": False, "zeroline": False, "tickformat": "d"}
     # Ranges are fixed: autorange would make room for the markers and shift the cells.
     layout = {
-        "height": 580,
+        "height": 610 if marks else 580,
         "margin": {"l": 60, "r": 20, "t": 40 if marks else 10, "b": 10},
         "hovermode": "closest",
         "hoverdistance": -1,
