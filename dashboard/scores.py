@@ -148,12 +148,20 @@ def _look(module: Module, view: str) -> None:
         extent = st.select_slider(
             "Weights across",
             _EXTENTS,
-            value=32,
+            value=16,
             key="extent",
             bind="query-params",
             help="How many rows and columns are shown. Up to 32, every weight can be clicked; up to 256, every cell is one weight.",
         )
     window = Window.around(output, input_, int(extent), module.shape)
+    near = st.container()
+    _weight(module, output, input_)  # before the maps, which take longer to draw
+    with near:
+        maps(module, view, window, Window(output, input_, 1, 1), "window")
+        st.caption(
+            f"Outputs {window.row} to {window.row + window.rows - 1}, inputs {window.column} to "
+            f"{window.column + window.columns - 1}. Framed: the selected weight. Click another, or enter its numbers."
+        )
     with overview:
         maps(module, view, whole, window, "whole")
         cells = (
@@ -165,12 +173,6 @@ def _look(module: Module, view: str) -> None:
             f"The whole module, outputs downwards and inputs to the right; {cells}. Above: the norm of the inputs (highest in each "
             "cell, log axis); beside: the mean of each row. Framed: the window below. Click to look there."
         )
-    maps(module, view, window, Window(output, input_, 1, 1), "window")
-    st.caption(
-        f"Outputs {window.row} to {window.row + window.rows - 1}, inputs {window.column} to {window.column + window.columns - 1}. "
-        "Framed: the selected weight. Click another, or enter its numbers."
-    )
-    _weight(module, output, input_)
     _downloads(module, window)
 
 

@@ -82,7 +82,7 @@ def _one(module: Module, side: Side, view: str, window: Window, frame: Window, k
     else:
         shown = scores._replace(mean=scores.maximum) if view == HIGHEST else scores
         title = "Score" if scores.true else VIEWS[view]
-        colour, beside = Colour(title, logarithmic=True), "Mean score"
+        colour, beside = Colour(title, logarithmic=True), "Mean"
     strip = row_means(kept if shown is kept else (scores or kept))
     _draw(
         module, shown, colour, strip, beside, _texts(module, kept, scores), frame, f"{key}_{side.key}",
@@ -102,11 +102,11 @@ def _disagreement(module: Module, window: Window, frame: Window, key: str) -> No
     ]
     marks = []
     if _clickable(shown):
-        for side, mine, theirs, symbol in ((a, 0, 1, "triangle-up"), (b, 1, 0, "triangle-down")):
+        for side, mine, theirs, symbol, sign in ((a, 0, 1, "triangle-up", "▲"), (b, 1, 0, "triangle-down", "▼")):
             rows, columns = np.nonzero(masks[mine].mean > masks[theirs].mean)
             marks.append(
                 Marks(
-                    f"only {side.scores.method.title} keeps it",
+                    f"{sign} only {side.scores.method.title} keeps it",
                     symbol,
                     rows + window.row,
                     columns + window.column,
@@ -130,7 +130,7 @@ def _draw(
     marks: list[Marks],
 ) -> None:
     tiles, texts = said
-    share = beside != "Mean score"
+    share = beside != "Mean"
     strips = Strips(
         along(module.norm, shown.column_edges).maximum[0], "Norm", strip, beside, (0.0, 1.0) if share else None
     )

@@ -121,14 +121,16 @@ def place(shape: tuple[int, int], default: tuple[int, int]) -> tuple[int, int]:
     """The choice of a weight of a matrix of this shape, by output and input; ``default`` at first."""
     numbers = []
     for key, size, first, column in zip(_PLACE, shape, default, st.columns(2), strict=True):
-        chosen = _selected()
-        if not str(chosen[key] if chosen[key] is not None else first).isdecimal() or int(chosen[key] or 0) >= size:
+        chosen = _selected()[key]
+        number = int(chosen) if str(chosen).isdecimal() and int(chosen) < size else None
+        if (
+            isinstance(chosen, str) and number is None
+        ):  # out of a link; what was clicked in a larger module is no mistake
             st.warning(
-                f"{key} = {chosen[key]} does not lie in this module, whose {key}s are 0 to {size - 1}; shown is {first}.",
+                f"{key} = {chosen} does not lie in this module, whose {key}s are 0 to {size - 1}; shown is {first}.",
                 icon=":material/link_off:",
             )
-            chosen[key] = None
-        st.session_state[key] = int(first if chosen[key] is None else chosen[key])
+        st.session_state[key] = _selected()[key] = first if number is None else number
         with column:
             value = st.number_input(
                 f"{key.capitalize()} (0 to {size - 1})",

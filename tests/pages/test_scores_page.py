@@ -158,6 +158,20 @@ def test_a_link_to_a_weight_that_is_not_there_says_so(store, run, value):
     assert (app.number_input(key="output").value, app.number_input(key="input").value) == (0, 5)
 
 
+def test_the_weight_and_its_explanation_are_what_the_store_holds(store, run):
+    """The window that can be downloaded, and the weight that is explained, against the matrices as they were kept."""
+    keep(store, run, Wanda(), Magnitude())
+    app = open_app(PAGE, run=run.id, output="6", input="1", **HERE)
+    scores = weight_of(MODULE).abs()
+    rank = 1 + int((scores > scores[6, 1]).sum())
+    assert f"Score {float(scores[6, 1]):.4g} · rank {rank:,} of 64 in the matrix (1 is the highest; 32 stay)" in said(
+        app
+    )
+    row = weight_of(MODULE)[6].abs() * NORM
+    rank = 1 + int((row > row[1]).sum())
+    assert f"Score {float(row[1]):.4g} · rank {rank} of 8 in its row" in said(app)
+
+
 def test_a_link_to_an_unknown_method_says_so(store, run, measured):
     app = open_app(PAGE, run=run.id, against="nothing", **HERE)
     assert "The method nothing of this link is not known here; shown is Magnitude." in said(app)

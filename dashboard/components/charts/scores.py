@@ -17,7 +17,11 @@ from dashboard.components.charts.palette import CATEGORIES, HIGH_END, LOW_END
 
 _SELECTED = "#D55E00"
 _GREY = "#808890"
-_MAP, _STRIP = [0.0, 0.86], [0.885, 1.0]
+_ACROSS, _BESIDE = [0.0, 0.85], [0.875, 1.0]
+_DOWN, _ABOVE = (
+    [0.2, 0.87],
+    [0.895, 1.0],
+)  # below the map: its axis, and the colours; inside, so that nothing is laid out twice
 _TRANSPARENT = {"marker": {"opacity": 0}}
 
 
@@ -84,25 +88,25 @@ def matrix_map(
         _targets(targets, 16 if len(values.row_edges) <= 33 else 14),
         *_marked(marks, 0.32 if numbers else 0.0),  # a number stands in the middle
     ]
-    plain = {"showgrid": False, "zeroline": False, "tickformat": "d", "domain": _MAP}
+    plain = {"showgrid": False, "zeroline": False, "tickformat": "d"}
     # Ranges are fixed: autorange would make room for the markers and shift the cells.
     layout = {
-        "height": 540,
-        "margin": {"l": 10, "r": 10, "t": 40 if marks else 10, "b": 10},
+        "height": 610 if marks else 580,
+        "margin": {"l": 60, "r": 20, "t": 40 if marks else 10, "b": 10},
         "hovermode": "closest",
         "hoverdistance": -1,
         "clickmode": "event+select",
         "dragmode": False,
         "legend": {"orientation": "h", "y": 1.1, "x": 0},
         "shapes": [] if frame is None else [_frame(frame)],
-        "xaxis": {"range": [column_edges[0], column_edges[-1]], "title": "Input", **plain},
-        "yaxis": {"range": [row_edges[-1], row_edges[0]], "title": "Output", **plain},
+        "xaxis": {"domain": _ACROSS, "range": [column_edges[0], column_edges[-1]], "title": "Input", **plain},
+        "yaxis": {"domain": _DOWN, "range": [row_edges[-1], row_edges[0]], "title": "Output", **plain},
         "xaxis2": {
-            "domain": _STRIP, "anchor": "y", "side": "top", "title": strips.beside_title, "tickangle": 0, "zeroline": False,
+            "domain": _BESIDE, "anchor": "y", "side": "top", "title": strips.beside_title, "tickangle": 0, "zeroline": False,
             **_ends(strips.beside, strips.beside_range),
         },
         "yaxis2": {
-            "domain": _STRIP, "anchor": "x", "title": strips.above_title, "type": "log", "zeroline": False,
+            "domain": _ABOVE, "anchor": "x", "title": strips.above_title, "type": "log", "zeroline": False,
             **_ends(strips.above[strips.above > 0]),
         },
     }  # fmt: skip
@@ -171,8 +175,8 @@ def _heatmap(values: Aggregated, colour: Colour, numbers: bool) -> dict[str, Any
         "zmin": low,
         "zmax": high,
         "colorbar": {
-            "title": {"text": colour.title, "side": "top"}, "orientation": "h", "thickness": 12, "y": -0.16, "yanchor": "top",
-            "x": 0.43, "len": 0.86, **bar,
+            "title": {"text": colour.title, "side": "top"}, "orientation": "h", "thickness": 12, "y": 0, "yanchor": "bottom",
+            "ypad": 0, "x": 0.425, "len": 0.85, **bar,
         },
         "hoverinfo": "skip",
         **(text if numbers else {}),
