@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from core.config import Evaluation
 from core.models.sources import ModelSource
@@ -16,6 +17,11 @@ def dense_subject(model: ModelSource, revision: str) -> str:
 def text_key(evaluation: Evaluation, fingerprint: str) -> str:
     """One corpus as it is measured. The batch size is no part of it: it does not change what is measured."""
     return _digest(f"{evaluation.model_dump_json(exclude={'batch_size', 'also'})}|{fingerprint}")
+
+
+def text_keys(evaluation: Evaluation, fingerprints: Sequence[str]) -> tuple[str, ...]:
+    """The same of every corpus, in order."""
+    return tuple(text_key(part, text) for part, text in zip(evaluation.each, fingerprints, strict=True))
 
 
 def _digest(text: str) -> str:

@@ -21,7 +21,7 @@ def measured_values(config: RunConfig, identity: Identity, store: Store) -> dict
     allocation = config.allocation
     if allocation.measures is None:
         return {}
-    if known := store.fact(_key(config, identity)):
+    if known := store.fact(measured_key(config, identity)):
         return known
     where = allocation.in_spectra
     if where is None:
@@ -38,10 +38,10 @@ def measured_values(config: RunConfig, identity: Identity, store: Store) -> dict
 def remember_measured(config: RunConfig, identity: Identity, store: Store, measured: Measured) -> None:
     """Keeps what was measured for this config's allocation."""
     if config.allocation.measures is not None:
-        store.remember(_key(config, identity), dict(measured))
+        store.remember(measured_key(config, identity), dict(measured))
 
 
-def _key(config: RunConfig, identity: Identity) -> str:
+def measured_key(config: RunConfig, identity: Identity) -> str:
     """Of everything that decides the measured values."""
     allocation = config.allocation
     basis: dict[str, Any] = {

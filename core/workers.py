@@ -20,7 +20,7 @@ class WorkerState(BaseModel, frozen=True):
     memory: int
     memory_limit: int
     attempts: tuple[int, ...] = ()
-    """What it holds of the store's attempts: the one it works on first."""
+    """Those of the store's attempts that it was handed; it may not have begun all of them."""
 
 
 class Cluster(BaseModel, frozen=True):

@@ -59,6 +59,11 @@ class AllocationBasis(Measurement):
 
         return measured_values(self.config, self.identity, store) is not None
 
+    def facts(self) -> tuple[str, ...]:
+        from core.measured import measured_key
+
+        return (measured_key(self.config, self.identity),)
+
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
         from core import phases
         from core.execution import calibration_tokens, known_or_measured

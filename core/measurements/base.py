@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from core.events import Event
@@ -37,6 +38,14 @@ class Measurement(Component):
     @abstractmethod
     def known(self, store: Store) -> bool:
         """Whether the store has the findings already."""
+
+    def facts(self) -> tuple[str, ...]:
+        """Keys of the facts that hold what it found, where it does not keep it in a folder of its own."""
+        return ()
+
+    def files(self, store: Store) -> tuple[Path, ...]:
+        """What it found and keeps elsewhere than in a folder of its own."""
+        return ()
 
     @abstractmethod
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:

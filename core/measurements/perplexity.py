@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from core.config import Evaluation, fingerprints, pinned_texts
 from core.errors import InputError
-from core.evaluated import dense_subject, text_key
+from core.evaluated import dense_subject, text_keys
 from core.evaluation.result import Perplexity, TokenLosses
 from core.events import Event
 from core.measurements.of_model import OfModel
@@ -42,9 +43,9 @@ class PerplexityOn(OfModel):
         return self.run or dense_subject(self.model, self.revision)
 
     @property
-    def keys(self) -> list[str]:
+    def keys(self) -> tuple[str, ...]:
         """Of the texts, in order."""
-        return [text_key(part, text) for part, text in zip(self.evaluation.each, self.fingerprints, strict=True)]
+        return text_keys(self.evaluation, self.fingerprints)
 
     def known(self, store: Store) -> bool:
         return all(self.found(store))
@@ -75,6 +76,16 @@ class PerplexityOn(OfModel):
         except InputError as error:
             return [f"Whether the run was calibrated on parts of these texts cannot be told: {error}"]
         return overlap_warnings(calibration, texts)
+
+    def files(self, store: Store) -> tuple[Path, ...]:
+        """Without what the run itself measured, which is a part of the run."""
+        from core.store.artifacts import evaluated_file
+
+        own: tuple[str, ...] = ()
+        if self.run:
+            run = store.run(self.run)
+            own = text_keys(run.config.evaluation, run.identity.evaluation_fingerprints)
+        return tuple(evaluated_file(store.folder(self.subject), key) for key in self.keys if key not in own)
 
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
         from core import phases

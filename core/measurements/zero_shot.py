@@ -63,6 +63,9 @@ class ZeroShot(OfModel):
         facts = {name: store.fact(self._key(name)) for name in self.choice.tasks}
         return {name: TaskAccuracy.model_validate(fact) for name, fact in facts.items() if fact}
 
+    def facts(self) -> tuple[str, ...]:
+        return tuple(self._key(name) for name in self.choice.tasks)
+
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
         known = self.found(store)
         missing = [name for name in self.choice.tasks if name not in known]

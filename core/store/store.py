@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Collection
@@ -361,6 +362,17 @@ class Store(Findings, Moving):
     def remember(self, key: str, value: dict[str, Any]) -> None:
         with self._sessions.begin() as session:
             session.merge(FactRow(key=key, value=value, created_at=time.time()))
+
+    def fact_sizes(self, keys: Collection[str]) -> dict[str, tuple[int, float]]:
+        """Of those that are known: bytes, and when they were found out."""
+        with self._sessions() as session:
+            rows = session.scalars(select(FactRow).where(FactRow.key.in_(keys)))
+            return {row.key: (len(json.dumps(row.value)), row.created_at) for row in rows}
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Facts are found out again when they are needed."""
+        with self._sessions.begin() as session:
+            session.execute(delete(FactRow).where(FactRow.key.in_(keys)))
 
 
 def _attempt(row: AttemptRow) -> Attempt:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from core.config import RunConfig
 from core.errors import InputError, explain
-from core.evaluated import text_key
+from core.evaluated import text_keys
 from core.evaluation.result import Perplexity, perplexity
 from core.store import RunRecord, RunResult, artifacts
 from core.store.artifacts import CONFIG, GROUPS, MASKS, MODULES, WEIGHTS
@@ -229,7 +229,8 @@ def _check_weights(folder: Path, run_id: str, modules: Mapping[str, _Module], ke
 
 def _check_texts(folder: Path, record: RunRecord, config: RunConfig) -> None:
     """The losses on each text, of which the first are those of the run's own evaluation."""
-    own = dict(zip(_keys(record, config), _measured(record.result), strict=True))
+    keys = text_keys(config.evaluation, record.identity.evaluation_fingerprints)
+    own = dict(zip(keys, _measured(record.result), strict=True))
     for file in sorted((folder / artifacts.EVALUATED).glob("*")):
         with _readable(record.id, f"text {file.stem}"):
             found = artifacts.read_perplexity(file)
@@ -238,11 +239,6 @@ def _check_texts(folder: Path, record: RunRecord, config: RunConfig) -> None:
         fits = fits and (losses is None or losses.tokens.shape == (found.windows, found.seqlen))
         if not found.losses or not _agrees(found) or not fits or own.get(file.stem, found) != found:
             raise _wrong(record.id, f"has losses on text {file.stem} that contradict its figures")
-
-
-def _keys(record: RunRecord, config: RunConfig) -> list[str]:
-    pairs = zip(config.evaluation.each, record.identity.evaluation_fingerprints, strict=True)
-    return [text_key(part, fingerprint) for part, fingerprint in pairs]
 
 
 def _measured(result: RunResult) -> list[Perplexity]:

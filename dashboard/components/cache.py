@@ -63,6 +63,12 @@ def start_worker() -> None:
     _starting_jobs()
 
 
+def started_jobs() -> Jobs | None:
+    """The jobs, or None while the worker is still starting."""
+    starting = _starting_jobs()
+    return starting.result() if starting.done() else None
+
+
 def jobs() -> Jobs:
     """The jobs, waiting for the worker if it is still starting."""
     starting = _starting_jobs()
@@ -180,6 +186,12 @@ def _measured(config: str, identity: str) -> dict[str, float | None]:
     if found is None:
         raise _NotMeasured
     return found
+
+
+def forget_measured() -> None:
+    """After measurements were deleted: nothing of them is shown any more."""
+    for cached in (_spectra_table, _eigenvalues, tail_comparisons, _measured):
+        cached.clear()
 
 
 def modules(run: Run) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,7 +153,32 @@ def select_place(output: int, input: int) -> None:
 def open_run(run_id: str, page: str) -> None:
     """Selects a run and goes to a page that shows it."""
     _selected()["run"] = run_id
-    st.switch_page(page)
+    _go(page)
+
+
+def _go(page: str) -> None:
+    # An empty address: without one, Streamlit refuses to leave a page whose widgets stand in the address.
+    st.switch_page(page, query_params={})
+
+
+def open_pair(run_id: str, other_id: str, page: str) -> None:
+    """Selects two runs and goes to a page that holds them against each other."""
+    _selected().update({"run": run_id, "with": other_id})
+    _go(page)
+
+
+def open_sweep(sweep_id: str, page: str) -> None:
+    """Selects a sweep and goes to a page that shows it."""
+    _selected()["sweep"] = sweep_id
+    _go(page)
+
+
+def forget_runs(run_ids: Collection[str]) -> None:
+    """Reruns after runs were deleted, none of them selected any more."""
+    for key in ("run", "with"):
+        if _selected()[key] in run_ids:
+            _selected()[key] = None
+    st.rerun(scope="app")
 
 
 def select_module(block: int, label: str) -> None:

@@ -26,6 +26,7 @@ def store(tmp_path, monkeypatch) -> Store:
     """An empty store in a folder of its own, with no worker behind it."""
     monkeypatch.setenv("PRUNESCOPE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("dashboard.components.cache.start_worker", lambda: None)
+    monkeypatch.setattr("dashboard.components.cache.started_jobs", lambda: None)
     streamlit_config.set_option("client.showErrorDetails", "full")
     st.cache_resource.clear()
     st.cache_data.clear()
