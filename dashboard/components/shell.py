@@ -12,12 +12,13 @@ ABOUT = (
     "Every number on a page comes from a run that can be repeated from its config."
 )
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
-PRUNE, SPECTRA, SPARSITY, CURVES, COMPARE, RUNS = (
+PRUNE, SPECTRA, SPARSITY, CURVES, COMPARE, LEARN, RUNS = (
     "dashboard/prune.py",
     "dashboard/spectra.py",
     "dashboard/sparsity.py",
     "dashboard/curves.py",
     "dashboard/compare.py",
+    "dashboard/learn.py",
     "dashboard/runs.py",
 )
 
@@ -30,6 +31,7 @@ def navigation() -> StreamlitPage:
             st.Page(SPARSITY, title="Sparsity", icon=":material/grid_on:"),
             st.Page(CURVES, title="Curves", icon=":material/show_chart:"),
             st.Page(COMPARE, title="Compare", icon=":material/compare_arrows:"),
+            st.Page(LEARN, title="Learn", icon=":material/school:"),
             st.Page(RUNS, title="Runs", icon=":material/history:"),
         ],
         position="top",
