@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from transformers import PreTrainedModel
 
 from core.aftercheck import check_counts, check_factors, check_mask, check_refined, check_weight
@@ -20,7 +20,6 @@ from core.errors import InputError
 from core.events import (
     BlockFinished,
     BlockStarted,
-    ErrorBasis,
     Event,
     Finished,
     GroupRefined,
@@ -29,6 +28,7 @@ from core.events import (
     ModuleRefined,
     Working,
 )
+from core.layer_error import reconstruction_error
 from core.measuring import measure
 from core.methods import Pruned
 from core.models.factors import FactoredLinear, replace
@@ -291,25 +291,6 @@ class _BlockPass:
 
 def _count(marked: torch.Tensor | None) -> int:
     return 0 if marked is None else int(marked.sum())
-
-
-def reconstruction_error(
-    dense: Float[torch.Tensor, "out in"],
-    pruned: Float[torch.Tensor, "out in"],
-    stats: InputStatistics,
-) -> tuple[float, ErrorBasis]:
-    """``|X (W - W')^T| / |X W^T|`` (Frobenius), from the Gram matrix where there is one, else on the sample of tokens."""
-    change = dense - pruned
-    if "gram" in stats:
-        gram = stats["gram"]
-        lost = ((change @ gram) * change).sum().clamp(min=0).sqrt()
-        whole = ((dense @ gram) * dense).sum().clamp(min=0).sqrt()
-        basis: ErrorBasis = "gram"
-    else:
-        sample = stats["sample"]
-        lost, whole = (sample @ change.T).norm(), (sample @ dense.T).norm()
-        basis = "sample"
-    return (float(lost / whole) if whole > 0 else 0.0), basis
 
 
 def _sample_windows(calibration: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,9 @@ from core.statistics import InputStatistics
 
 Choose = Callable[[int, "torch.Tensor"], "torch.Tensor"]
 """(first column, saliency [out, columns]) -> keep [out, columns]."""
+Watch = Callable[[int, "torch.Tensor", "torch.Tensor", "torch.Tensor"], None]
+"""Told of every column when the sweep leaves it: (column, weight [in, out], keep [in, out], error [out]), all but the first
+the sweep's own tensors, which go on changing."""
 
 
 class SweepOptions(BaseModel, frozen=True):
@@ -84,6 +87,7 @@ class SweepOptions(BaseModel, frozen=True):
         stats: InputStatistics,
         choose: Choose,
         span: int | None = None,
+        watch: Watch | None = None,
     ) -> Pruned:
         """The weight after the sweep; the weights of dead inputs are zeroed before it."""
         dead = stats["gram"].diagonal() == 0
@@ -96,6 +100,7 @@ class SweepOptions(BaseModel, frozen=True):
             self.bits,
             self.bits_group,
             self.symmetric,
+            watch,
         )
         shape = (weight.shape[0], weight.shape[1])
         report = {"bits": float(self.bits), "grid_bits": float(self.grid_bits(shape))} if self.bits else {}
@@ -146,13 +151,15 @@ def sweep(
     bits: int | None = None,
     bits_group: int | None = None,
     symmetric: bool = False,
+    watch: Watch | None = None,
 ) -> tuple[Float[torch.Tensor, "out in"], Bool[torch.Tensor, "out in"]]:
     """Prunes ``weight`` column by column; returns the updated weight and its keep mask.
 
     ``choose`` decides ``span`` columns at a time (a whole block where None) when the sweep reaches them, from the
     saliency ``w_ij^2 / U_jj^2`` of the weights as updated so far. With ``bits``, survivors are rounded to a grid fitted
     to each row, or to each row's ``bits_group`` columns when the sweep reaches them. The error ``(w_j - q_j) / U_jj`` of
-    each weight is subtracted along ``U[j, j:]``: at once inside the block, for all later columns when the block ends.
+    each weight is subtracted along ``U[j, j:]``: at once inside the block, for all later columns when the block ends, which
+    is when ``watch`` is told of its last column.
     """
     rows = weight.T.contiguous().clone()  # one row an input: the inner loop then runs over contiguous memory
     keep = torch.ones_like(rows, dtype=torch.bool)
@@ -178,5 +185,9 @@ def sweep(
             block[j:].addr_(u[j, j:], errors[j], alpha=-1)
             if grid is not None:
                 block[j] = target  # to the last bit on the grid
+            if watch is not None and start + j + 1 < stop:
+                watch(start + j, rows, keep, errors[j])
         rows[stop:] -= factor[start:stop, stop:].T @ errors
+        if watch is not None:
+            watch(stop - 1, rows, keep, errors[-1])
     return (rows * keep).T.contiguous(), keep.T.contiguous()

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from core.lazy import torch
 from core.methods.base import Method, Pruned
-from core.methods.column_sweep import SweepOptions, given
+from core.methods.column_sweep import SweepOptions, Watch, given
 from core.patterns import Group, Pattern
 from core.reference import Reference
 from core.registry import ADVANCED
@@ -82,8 +82,11 @@ class SparseGPT(SweepOptions, Method):
         stats: InputStatistics,
         pattern: Pattern,
         sparsity: float,
+        watch: Watch | None = None,
     ) -> Pruned:
+        """Prunes ``weight`` (float32, left as it is) to ``sparsity``; ``watch`` is told of every column."""
         pattern = pattern.resolve(self.group)
         if self.whole_matrix:
-            return self.apply(weight, pattern.keep(self.score(weight, stats), sparsity), stats)
-        return self.sweep(weight, stats, lambda start, saliency: pattern.keep(saliency, sparsity), pattern.span)
+            keep = pattern.keep(self.score(weight, stats), sparsity)
+            return self.sweep(weight, stats, given(keep), watch=watch)
+        return self.sweep(weight, stats, lambda start, saliency: pattern.keep(saliency, sparsity), pattern.span, watch)

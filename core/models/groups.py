@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from core.models.replay import Stream, unwrapped
 from core.models.structure import Block
+from core.stages.block_loss import block_loss, loss_and_gradients
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,15 @@ class SubBlockRun:
         """For each batch the loss ``mean((dense(x) - pruned(x))^2)`` and its gradient [out, in] in the dense weights."""
         for call in _calls(self._sub_block, self._stream):
             self._calls.append(call)
-            with torch.enable_grad():
-                leaves = {name: weight.detach().requires_grad_() for name, weight in self._dense.items()}
-                output = self._sub_block.run(leaves, call).float()
-                loss = (output - call.output.float()).square().mean()
-                gradients = torch.autograd.grad(loss, list(leaves.values()))
-            self._targets.append(output.detach())
-            yield float(loss.detach()), dict(zip(leaves, gradients, strict=True))
+            run = partial(self._sub_block.run, call=call)
+            loss, gradients, target = loss_and_gradients(run, self._dense, call.output)
+            self._targets.append(target)
+            yield loss, gradients
 
     def losses(self, weights: Mapping[str, torch.Tensor]) -> Iterator[float]:
         """The loss for each batch with these weights; after ``gradients``."""
         for call, target in zip(self._calls, self._targets, strict=True):
-            yield float((target - self._sub_block.run(weights, call).float()).square().mean())
+            yield block_loss(partial(self._sub_block.run, call=call), weights, target)
 
 
 class _PartReached(Exception):

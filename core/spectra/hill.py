@@ -76,6 +76,11 @@ class Starts(NamedTuple):
     alphas: Float[torch.Tensor, " n"]
     distances: Float[torch.Tensor, " n"]
 
+    def tail(self, start: int) -> Tail:
+        """The tail that begins at the value with this index."""
+        alpha, distance = float(self.alphas[start]), float(self.distances[start])
+        return Tail(alpha, distance, float(self.values[start]), len(self.values) - start)
+
 
 def all_starts(values: Float[torch.Tensor, " n"]) -> Starts:
     """What all fits of one spectrum share. ``values``: ascending and positive."""
@@ -104,8 +109,7 @@ def choose(starts: Starts, choice: Choice = "peak", bound: Bound = "reference") 
     candidates = _candidates(starts, choice, bound)
     if len(candidates) == 0:
         raise InputError(f"fit = {choice} finds no place for a tail to begin in this spectrum; choose another fit.")
-    best = int(candidates[starts.distances[candidates].argmin()])
-    return Tail(float(starts.alphas[best]), float(starts.distances[best]), float(values[best]), len(values) - best)
+    return starts.tail(int(candidates[starts.distances[candidates].argmin()]))
 
 
 def _candidates(starts: Starts, choice: Choice, bound: Bound) -> torch.Tensor:

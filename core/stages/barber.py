@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Generator, Iterator, Mapping
+from typing import ClassVar, Literal, NamedTuple
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Shaped
 from pydantic import Field
 
 from core.errors import InputError
@@ -18,6 +18,35 @@ from core.stages.base import BlockStage, Group, Refined, permuted
 Granularity = Literal["block", "layer", "output1", "input1"]
 
 
+class Pairing(NamedTuple):
+    """In each comparison group (row): pruned weights from the highest down beside kept ones from the lowest up.
+
+    ``grow`` and ``cut`` are the indices in the group of what ``pruned`` and ``kept`` hold; where either has run out, its
+    metric is infinite on the side that makes no swap.
+    """
+
+    pruned: Float[torch.Tensor, "groups size"]
+    grow: Int[torch.Tensor, "groups size"]
+    kept: Float[torch.Tensor, "groups size"]
+    cut: Int[torch.Tensor, "groups size"]
+
+    @property
+    def mismatched(self) -> Int[torch.Tensor, "groups 1"]:
+        """How many pairs, the first ones, hold a pruned weight that is higher than its kept one."""
+        return (self.pruned > self.kept).sum(dim=1, keepdim=True)
+
+    def swaps(self, threshold: float) -> Int[torch.Tensor, "groups 1"]:
+        """How many of them are exchanged."""
+        return (self.mismatched.double() * threshold).long()
+
+
+def paired(metric: Float[torch.Tensor, "groups size"], keep: Bool[torch.Tensor, "groups size"]) -> Pairing:
+    """The pairs of pruned and kept weights, those that promise most first."""
+    pruned, grow = metric.masked_fill(keep, -torch.inf).sort(dim=1, descending=True, stable=True)
+    kept, cut = metric.masked_fill(~keep, torch.inf).sort(dim=1, stable=True)
+    return Pairing(pruned, grow, kept, cut)
+
+
 def swap(
     metric: Float[torch.Tensor, "groups size"], keep: Bool[torch.Tensor, "groups size"], threshold: float
 ) -> tuple[Bool[torch.Tensor, "groups size"], Bool[torch.Tensor, "groups size"]]:
@@ -26,13 +55,10 @@ def swap(
     The highest pruned weight is paired with the lowest kept one, and so on; pairs in which the pruned one is higher are
     mismatched, and the first ``int(threshold * mismatched)`` are exchanged.
     """
-    pruned, grow_order = metric.masked_fill(keep, -torch.inf).sort(dim=1, descending=True, stable=True)
-    kept, cut_order = metric.masked_fill(~keep, torch.inf).sort(dim=1, stable=True)
-    mismatched = (pruned > kept).sum(dim=1, keepdim=True)
-    swaps = (mismatched.double() * threshold).long()
-    first = torch.arange(metric.shape[1], device=metric.device) < swaps
+    pairs = paired(metric, keep)
+    first = torch.arange(metric.shape[1], device=metric.device) < pairs.swaps(threshold)
     none = torch.zeros_like(keep)
-    return none.scatter(1, grow_order, first), none.scatter(1, cut_order, first)
+    return none.scatter(1, pairs.grow, first), none.scatter(1, pairs.cut, first)
 
 
 def swap_within(
@@ -69,31 +95,33 @@ def rebuild(
 def _swaps(
     metrics: Mapping[str, torch.Tensor], keeps: Mapping[str, torch.Tensor], granularity: Granularity, threshold: float
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    metric, keep = comparison_groups(metrics, granularity), comparison_groups(keeps, granularity)
+    both = {name: swap(metric[name], keep[name], threshold) for name in keep}
+    grown, cut = ({name: pair[side] for name, pair in both.items()} for side in (0, 1))
+    return _parted(grown, keeps, granularity), _parted(cut, keeps, granularity)
+
+
+def comparison_groups(
+    tensors: Mapping[str, Shaped[torch.Tensor, "out in"]], granularity: Granularity
+) -> dict[str, Shaped[torch.Tensor, "groups size"]]:
+    """What is compared with each other, a group a row; by module name, or under no name where all modules make one."""
     if granularity == "block":
-        names = list(keeps)
-        grown, cut = swap(_joined([metrics[n] for n in names]), _joined([keeps[n] for n in names]), threshold)
-        return _parted(grown, keeps), _parted(cut, keeps)
-    both = {}
-    for name, keep in keeps.items():
-        metric = metrics[name]
-        if granularity == "layer":
-            pair = swap(metric.reshape(1, -1), keep.reshape(1, -1), threshold)
-            both[name] = (pair[0].reshape(keep.shape), pair[1].reshape(keep.shape))
-        elif granularity == "output1":
-            both[name] = swap(metric, keep, threshold)
-        else:
-            pair = swap(metric.T, keep.T, threshold)
-            both[name] = (pair[0].T, pair[1].T)
-    return {name: pair[0] for name, pair in both.items()}, {name: pair[1] for name, pair in both.items()}
+        return {"": torch.cat([tensor.reshape(-1) for tensor in tensors.values()])[None]}
+    if granularity == "layer":
+        return {name: tensor.reshape(1, -1) for name, tensor in tensors.items()}
+    return {name: tensor if granularity == "output1" else tensor.T for name, tensor in tensors.items()}
 
 
-def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])[None]
-
-
-def _parted(joined: torch.Tensor, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    parts = joined[0].split([tensor.numel() for tensor in like.values()])
-    return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}
+def _parted(
+    groups: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor], granularity: Granularity
+) -> dict[str, torch.Tensor]:
+    """The way back."""
+    if granularity == "block":
+        parts = groups[""][0].split([tensor.numel() for tensor in like.values()])
+        return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)}
+    if granularity == "input1":
+        return {name: group.T for name, group in groups.items()}
+    return {name: groups[name].reshape(tensor.shape) for name, tensor in like.items()}
 
 
 def _within(
@@ -106,6 +134,19 @@ def _within(
     new = torch.empty_like(keep)
     new[:, permutation] = swapped
     return new
+
+
+def gradient_roots(group: Group) -> Generator[str, None, tuple[list[float], dict[str, torch.Tensor]]]:
+    """Words about what it is doing; returns each sequence's loss, and the root of the mean squared gradient [out, in] by
+    module name."""
+    losses: list[float] = []
+    squares = {name: torch.zeros_like(weight) for name, weight in group.dense.items()}
+    for loss, gradients in group.gradients():
+        losses.append(loss)
+        for name, gradient in gradients.items():
+            squares[name].addcmul_(gradient, gradient)
+        yield f"gradients of {group.name}, sequence {len(losses)}"
+    return losses, {name: (total / len(losses)).sqrt() for name, total in squares.items()}
 
 
 class Barber(BlockStage):
@@ -191,19 +232,11 @@ class Barber(BlockStage):
     def refine(
         self, group: Group, pattern: Pattern, permutations: Mapping[str, torch.Tensor | None]
     ) -> Iterator[str | Refined]:
-        losses: list[float] = []
-        squares = {name: torch.zeros_like(weight) for name, weight in group.dense.items()}
-        for loss, gradients in group.gradients():
-            losses.append(loss)
-            for name, gradient in gradients.items():
-                squares[name].addcmul_(gradient, gradient)
-            yield f"gradients of {group.name}, sequence {len(losses)}"
-        metrics = {
-            name: self._metric(group.dense[name], (total / len(losses)).sqrt()) for name, total in squares.items()
-        }
+        losses, roots = yield from gradient_roots(group)
+        metrics = {name: self.metric_of(group.dense[name], root) for name, root in roots.items()}
         before = {name: pruned.keep for name, pruned in group.pruned.items()}
         keeps = rebuild(metrics, before, self.granularity, self.threshold, pattern, permutations)
-        pruned = {name: self._with_mask(group.dense[name], group.pruned[name], keep) for name, keep in keeps.items()}
+        pruned = {name: self.with_mask(group.dense[name], group.pruned[name], keep) for name, keep in keeps.items()}
         after: list[float] = []
         for loss in group.loss({name: result.weight for name, result in pruned.items()}):
             after.append(loss)
@@ -220,10 +253,16 @@ class Barber(BlockStage):
             },
         )
 
-    def _metric(self, dense: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    def metric_of(
+        self, dense: Float[torch.Tensor, "out in"], gradient: Float[torch.Tensor, "out in"]
+    ) -> Float[torch.Tensor, "out in"]:
+        """What each weight means to the output; ``gradient``: the root of its mean squared gradient."""
         return {"WD": dense.abs() * gradient, "W": dense.abs(), "D": gradient}[self.metric]
 
-    def _with_mask(self, dense: torch.Tensor, pruned: Pruned, keep: torch.Tensor) -> Pruned:
+    def with_mask(
+        self, dense: Float[torch.Tensor, "out in"], pruned: Pruned, keep: Bool[torch.Tensor, "out in"]
+    ) -> Pruned:
+        """``pruned`` once ``keep`` takes the place of its mask: survivors are dense, or keep what an update made of them."""
         if not self.keep_reconstruction:
             return Pruned(dense * keep, keep)
         grown = keep & ~pruned.keep

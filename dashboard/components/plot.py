@@ -10,6 +10,11 @@ import streamlit as st
 _AXIS_TEXT = {"light": "#3a4650", "dark": "#c3ccd4"}  # at least 7:1 on the theme's background; Streamlit's own has 3.7
 
 
+def ink() -> str:
+    """The colour of text in the theme that is on."""
+    return str(st.get_option(f"theme.{st.context.theme.type or 'light'}.textColor"))
+
+
 def show(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
     """Draws ``figure``; ``alt`` says in words what it shows."""
     color = _AXIS_TEXT[st.context.theme.type or "light"]

@@ -13,13 +13,14 @@ ABOUT = (
 )
 _STYLE = Path(__file__).with_name("style.css")
 FAVICON = str(Path(__file__).with_name("favicon.svg"))
-PRUNE, SPECTRA, SCORES, SPARSITY, CURVES, COMPARE, RUNS = (
+PRUNE, SPECTRA, SCORES, SPARSITY, CURVES, COMPARE, LEARN, RUNS = (
     "dashboard/prune.py",
     "dashboard/spectra.py",
     "dashboard/scores.py",
     "dashboard/sparsity.py",
     "dashboard/curves.py",
     "dashboard/compare.py",
+    "dashboard/learn.py",
     "dashboard/runs.py",
 )
 
@@ -34,6 +35,7 @@ def navigation() -> StreamlitPage:
             st.Page(SPARSITY, title="Sparsity", icon=":material/grid_on:"),
             st.Page(CURVES, title="Curves", icon=":material/show_chart:"),
             st.Page(COMPARE, title="Compare", icon=":material/compare_arrows:"),
+            st.Page(LEARN, title="Learn", icon=":material/school:"),
             st.Page(RUNS, title="Runs", icon=":material/history:"),
         ],
         position="top",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +148,37 @@ def place(shape: tuple[int, int], default: tuple[int, int]) -> tuple[int, int]:
 def select_place(output: int, input: int) -> None:
     """Selects a weight; to be called from a callback."""
     _selected().update(zip(_PLACE, (output, input), strict=True))
+
+
+def chapter_choice(titles: Mapping[str, str]) -> str:
+    """The choice of a chapter of the Learn page by its name, the first at first; says so where a link names none."""
+    names = list(titles)
+    if "chapter" not in _selected():
+        _selected()["chapter"] = st.query_params.get("chapter", names[0])
+    if (lost := _selected()["chapter"]) not in titles:
+        st.warning(
+            f"There is no chapter {lost}; the chapters are {', '.join(names)}. Here is the first.",
+            icon=":material/link_off:",
+        )
+        _selected()["chapter"] = names[0]
+    st.session_state["chapter_choice"] = _selected()["chapter"]
+    chosen = st.segmented_control(
+        "Chapter",
+        names,
+        required=True,
+        format_func=titles.__getitem__,
+        key="chapter_choice",
+        on_change=lambda: choose_chapter(st.session_state["chapter_choice"]),
+        wrap=True,
+    )
+    if st.query_params.get("chapter") != chosen:
+        st.query_params["chapter"] = str(chosen)
+    return str(chosen)
+
+
+def choose_chapter(name: str) -> None:
+    """Opens a chapter of the Learn page; to be called from a callback."""
+    _selected()["chapter"] = name
 
 
 def open_run(run_id: str, page: str) -> None:

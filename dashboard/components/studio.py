@@ -118,7 +118,7 @@ def _offer_basis(config: RunConfig) -> None:
         st.info(f"{title} rests on the spectra: compute them above.", icon=":material/info:")
 
 
-def _by_block(sparsities: dict[str, float], profile: ModelProfile) -> list[BlockSparsity]:
+def by_block(sparsities: dict[str, float], profile: ModelProfile) -> list[BlockSparsity]:
     """In plain Python: grouping some hundred numbers with pandas takes longer than all else that a moved slider does."""
     blocks: list[list[ModuleInfo]] = [[] for _ in range(profile.blocks)]
     for module in profile.modules:
@@ -132,7 +132,7 @@ def _by_block(sparsities: dict[str, float], profile: ModelProfile) -> list[Block
 
 
 def _compare(found: dict[str, dict[str, float]], profile: ModelProfile, target: float) -> None:
-    tables = {name: _by_block(sparsities, profile) for name, sparsities in found.items()}
+    tables = {name: by_block(sparsities, profile) for name, sparsities in found.items()}
     words = [f"{n} from {min(t).mean:.1%} to {max(t).mean:.1%}" for n, t in tables.items()]
     plot.show(allocation_lines(tables, target), "studio_chart", alt=f"Sparsity of each block: {'; '.join(words)}.")
     st.caption(f"Blocks' sparsity: {'; '.join(words)}. Every mean is {target:.4g}, weighted by parameters.")

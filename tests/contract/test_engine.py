@@ -6,9 +6,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from core.config import RunConfig
-from core.engine import prune_model, reconstruction_error
+from core.engine import prune_model
 from core.errors import InputError
 from core.events import BlockFinished, BlockStarted, Finished, ModulePruned, Working
+from core.layer_error import reconstruction_error
 from core.methods import Method, ScoreMethod
 from core.methods.magnitude import Magnitude
 from core.methods.sparsegpt import SparseGPT

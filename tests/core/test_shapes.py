@@ -7,8 +7,9 @@ from jaxtyping import TypeCheckError
 
 from core.config import RunConfig
 from core.data.windows import evaluation_windows
-from core.engine import prune_model, reconstruction_error
+from core.engine import prune_model
 from core.evaluation.perplexity import token_losses
+from core.layer_error import reconstruction_error
 from core.methods.column_sweep import inverse_factor
 from core.methods.ria import RIA
 from core.methods.wanda import Wanda
