@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pandas as pd
@@ -102,6 +103,11 @@ def _curves(runs: list[Run], paths: tuple[str, ...] | list[str]) -> None:
         f"{measured_on(runs)} Open marks are N:M patterns; bars are the standard deviation over seeds. Click a point to select "
         "its run on every page."
     )
+    if broken := points.perplexity.map(math.isinf).sum():
+        st.warning(
+            f"{broken} points have an infinite perplexity: these models are broken. They are in the table, not on the chart.",
+            icon=":material/warning:",
+        )
     if literature is not None:
         _against(runs, literature)
     _table(table, varied)

@@ -11,7 +11,7 @@ from tests.browser.acting import WATCH, cell, session, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
-PAGES = ("", "spectra", "scores", "sparsity", "curves", "compare", "runs")
+PAGES = ("", "spectra", "scores", "sparsity", "curves", "compare", "learn", "runs")
 WCAG_AA = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 LABELS = (*(f"self_attn.{name}_proj" for name in "qkvo"), *(f"mlp.{name}_proj" for name in ("gate", "up", "down")))
 CLICKS = 50

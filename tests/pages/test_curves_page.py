@@ -243,3 +243,8 @@ def test_a_run_of_a_published_model_shows_the_difference(store, monkeypatch, tmp
 
 def published_results():
     return [result for result in published().results if result.model == "LLaMA-2-7B"]
+
+
+def test_broken_models_are_said_to_be_missing_from_the_chart(store, sweep):
+    finish(store, sweep, value=800.0)
+    assert "points have an infinite perplexity" in texts(open_app(PAGE, sweep=sweep.id))
