@@ -16,11 +16,12 @@ _PAGES = {
     "spectra": "spectra",
     "scores": "scores",
     "sparsity": "sparsity",
-    "curves": "curves",
+    "curves-page": "curves",
     "compare": "compare",
     "learn": "learn",
     "runs": "runs",
 }
+"""Addresses by the names of the pictures."""
 
 
 @click.command()
