@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from core.figures import by_block
 from core.store import Run
 from dashboard.components import cache, grid, plot, shell, state, text
 from dashboard.components.charts.grid import ERROR, SPARSITY
@@ -26,7 +27,7 @@ def render() -> None:
     _module(run, table, selection)
     st.subheader("Target and achieved, by block")
     plot.show(
-        sparsity_by_block(_by_block(table)),
+        sparsity_by_block(by_block(table)),
         "sparsity_bars",
         alt="Bars of the achieved sparsity of each decoder block with its target as a mark.",
     )
@@ -92,12 +93,6 @@ def _grid(table: pd.DataFrame, selection: state.Selection) -> None:
     )
     caption = _SPARSITY_CAPTION if column == SPARSITY.column else grid.error_caption(table)
     grid.show(table, quantities[column], selection, "sparsity_grid", caption)
-
-
-def _by_block(table: pd.DataFrame) -> pd.DataFrame:
-    weighted = table.assign(wanted=table.target * table.parameters)
-    sums = weighted.groupby("block", as_index=False)[["pruned", "wanted", "parameters"]].sum()
-    return sums.assign(sparsity=sums.pruned / sums.parameters, target=sums.wanted / sums.parameters)
 
 
 def _module(run: Run, table: pd.DataFrame, selection: state.Selection) -> None:
