@@ -41,6 +41,13 @@ def group_table(events: Sequence[GroupRefined]) -> pd.DataFrame:
     )
 
 
+def by_block(modules: pd.DataFrame) -> pd.DataFrame:
+    """One row a block: sparsity and target of its modules, weighted by parameters."""
+    weighted = modules.assign(wanted=modules.target * modules.parameters)
+    sums = weighted.groupby("block", as_index=False)[["pruned", "wanted", "parameters"]].sum()
+    return sums.assign(sparsity=sums.pruned / sums.parameters, target=sums.wanted / sums.parameters)
+
+
 def footprint(modules: pd.DataFrame, itemsize: int) -> dict[str, Any]:
     """Counts and bytes of the prunable modules: dense; with a bit a weight and the survivors; packed, where rounded.
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.difference import config_difference, figure_difference, same_model, same_text
 from core.store import Run
-from dashboard.components import cache, grid, prompting, shell, state, token_text, zero_shot
+from dashboard.components import cache, grid, prompting, report, shell, state, token_text, zero_shot
 from dashboard.components.charts.grid import Quantity
 
 _OVERLAP = Quantity("overlap", "Overlap of keep masks", ".1%", low=0.0, high=1.0, tick=".0%")
@@ -31,6 +31,16 @@ def render() -> None:
         st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
         return
     st.caption(f"**A** {a.name} · run `{a.id}`   **B** {b.name} · run `{b.id}`")
+    with st.container(horizontal=True):
+        st.download_button(
+            "Report (HTML)", lambda: report.of_two(a, b), f"{a.id}-{b.id}.html", "text/html",
+            icon=":material/description:", on_click="ignore",
+            help="Configurations, figures, charts and tables of both in one file that opens without this program or a network.",
+        )  # fmt: skip
+        st.download_button(
+            "Comparison (JSON)", lambda: report.two_in_full(a, b), f"{a.id}-{b.id}.json", "application/json",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
     _configs(a, b)
     _figures(a, b)
     _masks(a, b, selection)

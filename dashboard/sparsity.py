@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from core.figures import by_block
 from core.patterns import NM
 from core.store import Run
 from dashboard.components import cache, grid, options, plot, shell, state, text
@@ -178,7 +179,7 @@ def _targets(table: pd.DataFrame, selection: state.Selection) -> None:
     elif along == "depth":
         shown, names, axis = table[table.label == selection.label], "block", "Decoder block"
     else:
-        shown, names, axis = _by_block(table), "block", "Decoder block"
+        shown, names, axis = by_block(table), "block", "Decoder block"
     plot.show(
         target_bars(shown[names].astype(str).tolist(), shown.sparsity.tolist(), shown.target.tolist(), axis),
         "sparsity_bars",
@@ -186,12 +187,6 @@ def _targets(table: pd.DataFrame, selection: state.Selection) -> None:
         "with the target as a mark.",
     )
     st.caption("Weighted by parameters. The mark is what the allocation asked for, the bar what the masks hold.")
-
-
-def _by_block(table: pd.DataFrame) -> pd.DataFrame:
-    weighted = table.assign(wanted=table.target * table.parameters)
-    sums = weighted.groupby("block", as_index=False)[["pruned", "wanted", "parameters"]].sum()
-    return sums.assign(sparsity=sums.pruned / sums.parameters, target=sums.wanted / sums.parameters)
 
 
 def _forms(run: Run, table: pd.DataFrame, pattern: NM) -> None:

@@ -87,10 +87,11 @@ def prune(
 ) -> None:
     """Prune a model, measure it, and write the run to the store."""
     from core.api import run_config
-    from core.cli.output import ProgressBar, console, result_table, run_json
+    from core.cli.output import ProgressBar, console, result_table
     from core.export import save
     from core.store import Store
     from core.target import check_target
+    from core.written import run_json
 
     if save_to and drop_weights:
         raise InputError("--delete would delete what --save keeps; leave one of them out.")

@@ -17,7 +17,6 @@ from core.events import Event, Message, PhaseStarted
 from core.events import Progress as Step
 from core.figures import loss_words, retained_words
 from core.methods import Method
-from core.numbers import plain
 from core.patterns import Pattern
 from core.reference import Reference
 from core.registry import Component
@@ -133,24 +132,6 @@ def _shown(perplexity: Perplexity) -> str:
 def with_error(value: float, error: float | None) -> str:
     """A perplexity with its standard error, where it has one."""
     return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
-
-
-def run_json(run: Run, modules: list[dict[str, Any]]) -> dict[str, Any]:
-    """What ``--json`` writes: the run in full, with the figures most wanted at the top."""
-    result = run.result
-    assert result is not None
-    return {
-        "run_id": run.id,
-        "config": run.config.model_dump(mode="json"),
-        "identity": run.identity.model_dump(mode="json"),
-        "dense_perplexity": plain(result.dense_perplexity.value),
-        "perplexity": plain(result.perplexity.value),
-        "target_sparsity": result.target_sparsity,
-        "sparsity": result.sparsity,
-        "seconds": result.seconds,
-        "result": result.model_dump(mode="json"),
-        "modules": [row | {"error": plain(row["error"])} for row in modules],
-    }
 
 
 def registered_tables() -> list[Table]:

@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import click
 
-from core.cli.output import console, result_table, run_json
+from core.cli.output import console, result_table
 from core.cli.tables import check_out, write_table
 from core.disk import writing
 from core.errors import InputError
 from core.store import Store
 from core.transfer import SUFFIX, Imported, export_runs, import_runs
+from core.written import run_json
 
 
 def show(run_id: str, out: Path | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-_AXIS_TEXT = {"light": "#3a4650", "dark": "#c3ccd4"}  # at least 7:1 on the theme's background; Streamlit's own has 3.7
+from dashboard.components.charts.palette import AXIS_TEXT
 
 
 def ink() -> str:
@@ -17,7 +17,7 @@ def ink() -> str:
 
 def show(figure: go.Figure, key: str, alt: str, **options: Any) -> None:
     """Draws ``figure``; ``alt`` says in words what it shows."""
-    color = _AXIS_TEXT[st.context.theme.type or "light"]
+    color = AXIS_TEXT[st.context.theme.type or "light"]
     # Said of every axis, since Streamlit's theme says it of every axis too, and would win.
     text = {"tickfont": {"color": color}, "title": {"font": {"color": color}}}
     axes = {name: text for name in figure.layout.to_plotly_json() if name.startswith(("xaxis", "yaxis"))}

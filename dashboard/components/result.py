@@ -10,7 +10,7 @@ from core.acceleration import why_not
 from core.errors import InputError, explain
 from core.evaluation.result import CorpusPerplexity
 from core.store import Run, RunResult
-from dashboard.components import cache, grid, shell, state, text
+from dashboard.components import cache, grid, report, shell, state, text
 from dashboard.components.charts.grid import ERROR
 
 
@@ -136,6 +136,15 @@ def _downloads(run: Run) -> None:
         )  # fmt: skip
         st.download_button(
             "Table (CSV)", cache.modules(run).to_csv(index=False), f"{run.id}-modules.csv", "text/csv",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+        st.download_button(
+            "Report (HTML)", lambda: report.of_run(run), f"{run.id}.html", "text/html",
+            icon=":material/description:", on_click="ignore",
+            help="Figures, charts, tables and config in one file that opens without this program or a network.",
+        )  # fmt: skip
+        st.download_button(
+            "Run (JSON)", lambda: report.in_full(run), f"{run.id}-run.json", "application/json",
             icon=":material/download:", on_click="ignore",
         )  # fmt: skip
         with st.popover("Pruned model …", icon=":material/save:"):

@@ -27,3 +27,5 @@ LOW_END, HIGH_END = theme.SEQUENTIAL_0, theme.SEQUENTIAL_9
 """The ends of the sequential scale: each stands out from the other in both themes."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x", "star", "cross")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+AXIS_TEXT = {"light": "#3a4650", "dark": "#c3ccd4"}
+"""At least 7:1 on the theme's background; Streamlit's own has 3.7."""

@@ -13,9 +13,8 @@ import plotly.graph_objects as go
 from core.scoring.aggregate import Aggregated, Window
 from core.scoring.histogram import Histogram
 from core.scoring.scored import CutFacts
-from dashboard.components.charts.palette import CATEGORIES, HIGH_END, LOW_END
+from dashboard.components.charts.palette import CATEGORIES, HIGH_END, LOW_END, SELECTED
 
-_SELECTED = "#D55E00"
 _GREY = "#808890"
 _ACROSS, _BESIDE = [0.0, 0.85], [0.875, 1.0]
 _DOWN, _ABOVE = (
@@ -202,7 +201,7 @@ def _frame(window: Window) -> dict[str, Any]:
         "y0": window.row - 0.5,
         "y1": window.row + window.rows - 0.5,
     }
-    return {"type": "rect", **corners, "line": {"color": _SELECTED, "width": 3}}
+    return {"type": "rect", **corners, "line": {"color": SELECTED, "width": 3}}
 
 
 def clicked_place(event: object) -> tuple[int, int] | None:
@@ -245,7 +244,7 @@ def score_histogram(counts: Histogram, cut: CutFacts | None) -> go.Figure:
 def _cut(cut: CutFacts) -> dict[str, Any]:
     """The cut as a line, the range of many as a band behind it."""
     upright = {"yref": "paper", "y0": 0, "y1": 1}
-    line = {"dash": "dash", "width": 2, "color": _SELECTED}
+    line = {"dash": "dash", "width": 2, "color": SELECTED}
     band = {"type": "rect", "x0": cut.low, "x1": cut.high, "fillcolor": _GREY, "opacity": 0.25, "line": {"width": 0}}
     words = f"cut {cut.median:.3g}" if cut.groups == 1 else f"median of the cuts {cut.median:.3g}"
     note = {
