@@ -5,7 +5,7 @@ import streamlit as st
 
 from core.figures import by_block
 from core.store import Run
-from dashboard.components import cache, grid, plot, shell, state, text
+from dashboard.components import cache, first_run, grid, plot, state, text
 from dashboard.components.charts.grid import ERROR, SPARSITY
 from dashboard.components.charts.sparsity import line_histogram, sparsity_by_block
 
@@ -44,13 +44,9 @@ def render() -> None:
 
 def _empty(run: Run | None) -> None:
     if run is None:
-        st.info("No run is selected. Choose one in the sidebar, or prune a model first.", icon=":material/info:")
+        first_run.empty("No run is selected. Choose one in the sidebar, or prune a model first.")
     else:
-        st.info(
-            f"This run is {run.status}, so there are no masks to show yet. {run.attempt.message}",
-            icon=":material/info:",
-        )
-    st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
+        first_run.empty(f"This run is {run.status}, so there are no masks to show yet. {run.attempt.message}")
 
 
 def _figures(run: Run, table: pd.DataFrame) -> None:
