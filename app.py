@@ -2,9 +2,13 @@
 
 import streamlit as st
 
+from dashboard.components import tour
 from dashboard.components.shell import ABOUT, FAVICON, navigation
 
 # A Dask worker imports this file again when it starts; only the app itself may draw.
 if __name__ == "__main__":
     st.set_page_config(page_title="PruneScope", page_icon=FAVICON, layout="wide", menu_items={"About": ABOUT})
-    navigation().run()
+    page = navigation()
+    tour.card()
+    page.run()
+    tour.reopen()

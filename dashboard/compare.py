@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.difference import config_difference, figure_difference, same_model, same_text
 from core.store import Run
-from dashboard.components import cache, grid, prompting, report, shell, state, token_text, zero_shot
+from dashboard.components import cache, first_run, grid, prompting, report, state, token_text, zero_shot
 from dashboard.components.charts.grid import Quantity
 
 _OVERLAP = Quantity("overlap", "Overlap of keep masks", ".1%", low=0.0, high=1.0, tick=".0%")
@@ -22,13 +22,11 @@ def render() -> None:
     cache.start_worker()
     a = selection.run
     if a is None or a.result is None:
-        st.info("Choose a finished run in the sidebar: it is the first of the two (A).", icon=":material/info:")
-        st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
+        first_run.empty("Choose a finished run in the sidebar: it is the first of the two (A).")
         return
     b = state.other_run(a)
     if b is None:
-        st.info("There must be another finished run to compare with (B).", icon=":material/info:")
-        st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
+        first_run.empty("There must be another finished run to compare with (B).")
         return
     st.caption(f"**A** {a.name} · run `{a.id}`   **B** {b.name} · run `{b.id}`")
     with st.container(horizontal=True):

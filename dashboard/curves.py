@@ -15,7 +15,7 @@ from core.published import against_published, published_table
 from core.store import Run
 from core.store.sweep_records import SweepProgress, SweepRecord
 from core.sweeps.table import curve, measured_on, sweep_table
-from dashboard.components import cache, plot, state, sweep_plan, sweep_progress
+from dashboard.components import cache, first_run, plot, state, sweep_plan, sweep_progress
 from dashboard.components.charts.curves import Style, clicked_run, curves
 
 _REFRESH_SECONDS = 2.0
@@ -69,10 +69,7 @@ def _sweep(record: SweepRecord, progress: SweepProgress) -> None:
 
 def _curves(runs: list[Run], paths: tuple[str, ...] | list[str]) -> None:
     if not runs:
-        st.info(
-            "No point is finished yet. A sweep prunes one model many ways and draws what it costs.",
-            icon=":material/info:",
-        )
+        first_run.empty("No point is finished yet. A sweep prunes one model many ways and draws what it costs.")
         return
     table = sweep_table(runs, paths)
     runs, table = _one_evaluation(runs, table)

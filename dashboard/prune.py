@@ -2,16 +2,14 @@
 
 import streamlit as st
 
-from core.config import RunConfig
-from core.errors import InputError, explain
-from dashboard.components import cache, plan, progress, result, state
+from dashboard.components import cache, first_run, plan, progress, result, state
 
 
 def render() -> None:
     st.title("What happens if I prune it?")
     selection = state.sidebar()
     if selection.run is None and not cache.store().runs():
-        _first_minute()
+        first_run.offer(here=True)
     left, right = st.columns([2, 3], gap="large")
     with left:
         config = plan.form()
@@ -21,21 +19,6 @@ def render() -> None:
         if selection.run is not None:
             _run(selection)
     cache.start_worker()
-
-
-def _first_minute() -> None:
-    with st.container(border=True):
-        st.markdown(
-            "**New here?** One button halves SmolLM2, a language model of 135 million parameters that came with this program, "
-            "and measures what that does to it. It takes about a minute; nothing is downloaded."
-        )
-        if st.button("Prune SmolLM2 now", type="primary", icon=":material/content_cut:"):
-            try:
-                attempt = cache.jobs().submit(RunConfig())
-            except InputError as error:
-                st.error(explain(error))
-            else:
-                state.select_run(attempt.run_id)
 
 
 def _run(selection: state.Selection) -> None:

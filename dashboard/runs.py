@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import cache, cluster_state, kept, run_actions, run_import, run_table, shell, state
+from dashboard.components import cache, cluster_state, first_run, kept, run_actions, run_import, run_table, state
 
 _RUNS, _SWEEPS, _MEASUREMENTS, _WORKERS = "Runs", "Sweeps", "Measurements", "Workers"
 
@@ -34,8 +34,7 @@ def render() -> None:
 def _runs(selection: state.Selection) -> None:
     runs = cache.store().runs()
     if not runs:
-        st.info("Nothing was pruned yet. The first run takes about a minute.", icon=":material/info:")
-        st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
+        first_run.empty("Nothing was pruned yet. Every run will be listed here.")
         run_import.offer()
         return
     chosen = run_table.choose(runs)

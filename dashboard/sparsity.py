@@ -6,7 +6,7 @@ import streamlit as st
 from core.figures import by_block
 from core.patterns import NM
 from core.store import Run
-from dashboard.components import cache, grid, options, plot, shell, state, text
+from dashboard.components import cache, first_run, grid, options, plot, state, text
 from dashboard.components.charts.grid import (
     DEAD_INPUTS,
     EMPTY_INPUTS,
@@ -60,13 +60,9 @@ def render() -> None:
 
 def _empty(run: Run | None) -> None:
     if run is None:
-        st.info("No run is selected. Choose one in the sidebar, or prune a model first.", icon=":material/info:")
+        first_run.empty("No run is selected. Choose one in the sidebar, or prune a model first.")
     else:
-        st.info(
-            f"This run is {run.status}, so there are no masks to show yet. {run.attempt.message}",
-            icon=":material/info:",
-        )
-    st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
+        first_run.empty(f"This run is {run.status}, so there are no masks to show yet. {run.attempt.message}")
 
 
 def _looked_for(run: Run) -> NM:

@@ -212,6 +212,25 @@ def forget_runs(run_ids: Collection[str]) -> None:
     st.rerun(scope="app")
 
 
+def tour_step(first_start: Callable[[], bool]) -> int | None:
+    """The step of the tour that this session is at; None where it is not on it. It begins by itself at the first start."""
+    if "_tour" not in st.session_state:
+        st.session_state["_tour"] = 0 if first_start() else None
+    step: int | None = st.session_state["_tour"]
+    return step
+
+
+def go_on_tour(step: int, page: str) -> None:
+    """Goes to a step and to the page it is about."""
+    st.session_state["_tour"] = step
+    _go(page)
+
+
+def end_tour() -> None:
+    st.session_state["_tour"] = None
+    st.rerun(scope="app")
+
+
 def select_module(block: int, label: str) -> None:
     """Selects a module; to be called from a callback, before the sidebar is drawn."""
     _selected().update(block=block, module=label)
