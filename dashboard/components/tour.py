@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
 
 from dashboard.components import cache, state
-
-_ROOT = Path(__file__).parents[2]
 
 
 class Step(NamedTuple):
@@ -21,7 +18,7 @@ class Step(NamedTuple):
     words: str
 
 
-_EVERY = (
+STEPS = (
     Step(
         "dashboard/prune.py",
         "Prune",
@@ -57,7 +54,6 @@ _EVERY = (
         "Each method on matrices small enough to see every number, with controls, one thing to try and one question.",
     ),
 )
-STEPS = tuple(step for step in _EVERY if (_ROOT / step.page).is_file())
 
 
 def card() -> None:
