@@ -27,8 +27,14 @@ def render() -> None:
 
 def _formulas(chapter: Chapter) -> None:
     for formula, reference in chapter.formulas:
-        st.latex(formula)
+        st.latex(_broken(formula))
         st.caption(f"[{reference.title}]({reference.link}), {reference}")
+
+
+def _broken(formula: str) -> str:
+    """A line for each of its parts: together they are wider than a column."""
+    parts = r" \\[6pt] ".join(formula.split(r",\quad"))
+    return rf"\begin{{gathered}} {parts} \end{{gathered}}"
 
 
 def _seed(controls: st.delta_generator.DeltaGenerator) -> int:

@@ -218,8 +218,8 @@ def test_made_up_spectra_are_said_to_be_and_the_real_ones_offered(store):
     wide, narrow = (
         shown(opened("tails", tails_share=share), r"The (\d+) largest of (\d+) eigenvalues") for share in ("0.5", "0.1")
     )
-    assert wide == [48, 96]
-    assert narrow == [10, 96]
+    assert wide == [64, 128]
+    assert narrow == [13, 128]
     app = opened("tails", tails_epsilon="0.0")
     alts = " ".join(chart.proto.alt for chart in app.get("plotly_chart") if "Sparsity of each block" in chart.proto.alt)
     assert "this threshold: from 70.0% to 70.0%" in alts
