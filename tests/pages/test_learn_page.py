@@ -48,7 +48,9 @@ def test_every_chapter_has_all_its_parts(store, chapter):
     assert {"Try this", "A question", "On the real model"} <= {element.value for element in app.subheader}
     assert "Answer" in [expander.label for expander in app.expander]
     assert app.get("plotly_chart")
-    assert app.latex
+    for formula, reference in CHAPTERS[chapter].formulas:
+        assert formula.split(r",\quad")[0] in texts(app)
+        assert reference.link in texts(app)
     assert len(app.slider) >= 1
     assert CHAPTERS[chapter].attempt in texts(app)
     assert not re.search(r"\bnan\b", texts(app).lower())
