@@ -26,9 +26,11 @@ def render() -> None:
 
 
 def _formulas(chapter: Chapter) -> None:
+    """Each part of a formula on a line of its own, and in the running text: a display formula would scroll, not break."""
     for formula, reference in chapter.formulas:
-        st.latex(formula)
-        st.caption(f"[{reference.title}]({reference.link}), {reference}")
+        for part in formula.split(r",\quad"):
+            st.markdown(rf"$\displaystyle {part.strip()}$", text_alignment="center")
+        st.markdown(f"[{reference.title}]({reference.link}), {reference}")
 
 
 def _seed(controls: st.delta_generator.DeltaGenerator) -> int:

@@ -47,7 +47,7 @@ def small_mlp(seed: int, method: Method, sparsity: float) -> Group:
         "up": small_weights(HIDDEN, INPUTS, generator) / 2,
         "down": small_weights(INPUTS, HIDDEN, generator) / 2,
     }
-    norms = 1 + 3 * torch.rand(INPUTS, generator=generator)
+    norms = 8 * (1 + 3 * torch.rand(INPUTS, generator=generator))
     inputs = small_inputs(norms, 0.5, generator)
     hidden = (inputs @ dense["up"].T).relu()
     stats = {"up": statistics_of(inputs), "down": statistics_of(hidden)}

@@ -19,10 +19,9 @@ from core.spectra.esd import eigenvalues, nonzero
 from core.spectra.hill import FITS, Tail, all_starts, choose, fit_tail, hill
 from core.spectra.marchenko_pastur import fit_bulk
 
-MADE_UP = (96, 128)
+MADE_UP = (128, 192)
 """Shape of the matrices of the made-up model, which has one in each block."""
 _BLOCKS = 6
-_SPIKES = 24
 
 
 @dataclass(frozen=True)
@@ -94,21 +93,19 @@ def allocation_of(
 
 
 def made_up_model(seed: int) -> tuple[ModelProfile, dict[str, Float[np.ndarray, " n"]]]:
-    """Eigenvalues of random matrices with spikes on top, which fall off more slowly (a heavier tail) from block to block.
+    """Eigenvalues of random matrices whose rows fall off in strength, more steeply (a heavier tail) from block to block.
 
-    Noise alone has no tail; the spikes stand for what training leaves. No model was trained for it.
+    Stands for what training does to a spectrum; no model was trained for it.
     """
     generator = dice(seed)
     rows, columns = MADE_UP
     modules, spectra = [], {}
     for block in range(_BLOCKS):
-        noise = torch.randn(rows, columns, generator=generator) / columns**0.5
-        left = torch.linalg.qr(torch.randn(rows, _SPIKES, generator=generator)).Q
-        right = torch.linalg.qr(torch.randn(columns, _SPIKES, generator=generator)).Q
-        strengths = 2 * (torch.arange(_SPIKES) + 1.0) ** -(0.15 + 0.12 * block) * (2 + block)
+        noise = torch.randn(rows, columns, generator=generator)
+        strengths = (torch.arange(rows) + 1.0) ** -(0.12 + 0.14 * block)
         name = f"blocks.{block}.weight"
         modules.append(ModuleInfo(name=name, block=block, label="weight", shape=MADE_UP))
-        spectra[name] = eigenvalues(noise + (left * strengths) @ right.T).numpy()
+        spectra[name] = eigenvalues(noise * strengths[:, None]).numpy()
     size = _BLOCKS * rows * columns
     profile = ModelProfile(
         architecture="made up", parameters=size, max_seqlen=None, vocabulary=1, hidden_size=columns, itemsize=4,

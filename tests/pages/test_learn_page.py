@@ -48,7 +48,9 @@ def test_every_chapter_has_all_its_parts(store, chapter):
     assert {"Try this", "A question", "On the real model"} <= {element.value for element in app.subheader}
     assert "Answer" in [expander.label for expander in app.expander]
     assert app.get("plotly_chart")
-    assert app.latex
+    for formula, reference in CHAPTERS[chapter].formulas:
+        assert formula.split(r",\quad")[0] in texts(app)
+        assert reference.link in texts(app)
     assert len(app.slider) >= 1
     assert CHAPTERS[chapter].attempt in texts(app)
     assert not re.search(r"\bnan\b", texts(app).lower())
@@ -218,8 +220,8 @@ def test_made_up_spectra_are_said_to_be_and_the_real_ones_offered(store):
     wide, narrow = (
         shown(opened("tails", tails_share=share), r"The (\d+) largest of (\d+) eigenvalues") for share in ("0.5", "0.1")
     )
-    assert wide == [48, 96]
-    assert narrow == [10, 96]
+    assert wide == [64, 128]
+    assert narrow == [13, 128]
     app = opened("tails", tails_epsilon="0.0")
     alts = " ".join(chart.proto.alt for chart in app.get("plotly_chart") if "Sparsity of each block" in chart.proto.alt)
     assert "this threshold: from 70.0% to 70.0%" in alts

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.reference import Reference
 from dashboard.components import plot, state
-from dashboard.components.charts.matrix import Matrix, matrix
+from dashboard.components.charts.matrix import Matrix, matrix, plainly
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -72,10 +72,13 @@ def draw(title: str, drawn: Matrix, key: str, told: str = "") -> None:
 def _read(drawn: Matrix) -> str:
     """The numbers of a matrix in words, row by row."""
     kept = drawn.keep if drawn.keep is not None else drawn.values == drawn.values
-    rows = []
+    rows = [f"{drawn.above.name}: {', '.join(drawn.above.words)}."] if drawn.above else []
     for name, values, keeps in zip(drawn.rows, drawn.values.tolist(), kept.tolist(), strict=True):
         words = [
-            f"{value:.{drawn.digits}f}{'' if here else ' pruned'}" for value, here in zip(values, keeps, strict=True)
+            f"{plainly(value, drawn.digits)}{'' if here else ' pruned'}"
+            for value, here in zip(values, keeps, strict=True)
         ]
         rows.append(f"Row {name}: {', '.join(words)}.")
+    if drawn.beside:
+        rows.append(f"{drawn.beside.name}: {', '.join(drawn.beside.words)}.")
     return " ".join(rows)

@@ -12,7 +12,7 @@ from core.patterns import Pattern, Unstructured
 from dashboard.components import plan, plot, shell, stepper, text
 from dashboard.components.chapters.base import Chapter, Place, RealThing, draw, numbered, of
 from dashboard.components.charts.lines import Line, lines
-from dashboard.components.charts.matrix import Frame, Matrix, Strip
+from dashboard.components.charts.matrix import Frame, Matrix, Strip, plainly
 
 _WORDS = """
 Magnitude and Wanda leave the surviving weights as they are. **SparseGPT** lets them make up for what is missing. It goes
@@ -24,6 +24,9 @@ on $x_3$ makes up for a pruned weight on $x_1$. The Gram matrix $X^\\top X$ hold
 of its inverse, turns them into the shares that flow to the right. Inputs that have nothing in common cannot help each
 other. Which weights go is decided on the way too, from the weights **as already changed**.
 """
+
+_NOTHING = 1e-4
+"""Less is rounding."""
 
 
 def _example(place: Place) -> None:
@@ -74,7 +77,7 @@ def _draw(lesson: Compensation, step: int) -> None:
     draw(
         f"What {inputs[step - 1]} passed on to the right" if step else "What a column passes on to the right",
         Matrix(
-            passed + 0.0,
+            passed,
             outputs,
             inputs,
             digits=2,
@@ -94,7 +97,7 @@ def _state(lesson: Compensation, step: int) -> tuple[np.ndarray, np.ndarray, np.
         return lesson.weight, none, none
     now = lesson.steps[step - 1]
     gone, done = ~now.keep.numpy(), np.arange(COLUMNS) < step
-    return now.weight.numpy() + 0.0, gone & done, gone & ~done
+    return now.weight.numpy(), gone & done, gone & ~done
 
 
 def _told(lesson: Compensation, step: int) -> str:
@@ -111,10 +114,15 @@ def _told(lesson: Compensation, step: int) -> str:
     if not error.any():
         return f"{told} No weight of this column was pruned, so nothing flows."
     row = int(np.abs(error).argmax())
-    return (
-        f"{told} In row {numbered('y', ROWS)[row]}, the error {before[row, step - 1]:.2f} ÷ {lesson.pivots[step - 1]:.2f} = "
-        f"{error[row]:.2f} goes to the right, times −U of each column."
+    divided = (
+        f"In row {numbered('y', ROWS)[row]}, the error is {plainly(before[row, step - 1], 2)} ÷ "
+        f"{lesson.pivots[step - 1]:.2f} = {plainly(error[row], 2)}."
     )
+    if step == COLUMNS:
+        return f"{told} {divided} Nothing is to its right, so it stays."
+    if np.abs(now.passed_on.numpy()).max() < _NOTHING:
+        return f"{told} {divided} Yet nothing flows: the inputs have nothing in common, so U is 0 to the right."
+    return f"{told} {divided} It goes to the right: each column gets −U of its own times this."
 
 
 def _errors(lesson: Compensation, step: int) -> None:

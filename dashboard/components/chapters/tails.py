@@ -102,7 +102,9 @@ def _source(place: Place) -> _Source:
             f"The spectra of {model.label} are not known yet. They are computed once, in the background, and then shown here.",
             "learn",
         )
-    return _Source("made up: noise with spikes", profile, spectra, profile.modules[block], fitted_alphas(spectra))
+    return _Source(
+        "made up: random rows of falling strength", profile, spectra, profile.modules[block], fitted_alphas(spectra)
+    )
 
 
 def _told(source: _Source, curve: HillCurve, tail: Tail) -> str:

@@ -15,7 +15,7 @@ CELL, ROW = 76, 44  # pixels, where there is room
 AT_LEFT, AT_RIGHT = 64, 8
 _AT_TOP, _AT_BOTTOM = 34, 8
 _LARGEST = 17  # pixels of a number, where its cell has room for it
-_STRIP = 1.3  # rows from a strip's middle to the matrix's first row's
+_EDGE = 0.03  # of a cell: room for a frame's line
 _PALE = 2.8  # times the largest value is where a scale ends: on its pale part, all numbers are in the ink of the text
 _CLEAR = ((0.0, "rgba(0,0,0,0)"), (1.0, "rgba(0,0,0,0)"))
 FOCUS, OTHER = CATEGORIES[1], CATEGORIES[0]
@@ -28,6 +28,10 @@ class Strip:
     name: str
     values: np.ndarray
     digits: int = 2
+
+    @property
+    def words(self) -> list[str]:
+        return [plainly(value, self.digits) for value in self.values.tolist()]
 
 
 @dataclass(frozen=True)
@@ -65,48 +69,65 @@ class Matrix:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels where there is room."""
         rows, columns = self.values.shape
-        across = columns + (_STRIP if self.beside else 0)
-        down = rows + (_STRIP if self.above or self.flow is not None else 0)
+        across = columns + (1 if self.beside else 0)
+        down = rows + (1 if self.above or self.flow is not None else 0)
         return round(CELL * across) + AT_LEFT + AT_RIGHT, round(ROW * down) + _AT_TOP + _AT_BOTTOM
 
 
+def plainly(value: float, digits: int) -> str:
+    """A number with a true minus sign, and none before 0."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def matrix(drawn: Matrix, ink: str) -> go.Figure:
-    """``ink``: the colour of the theme's text, for numbers on no colour."""
-    rows, columns = drawn.values.shape
-    kept = np.ones((rows, columns), dtype=bool) if drawn.keep is None else drawn.keep
+    """``ink``: the colour of the theme's text, for all numbers."""
+    kept = np.ones(drawn.values.shape, dtype=bool) if drawn.keep is None else drawn.keep
+    waiting = np.zeros_like(kept) if drawn.waiting is None else drawn.waiting
+    values, words, coloured = _with_strips(drawn, kept)
     reach = _PALE * (drawn.reach or float(np.abs(drawn.values).max()) or 1.0)
-    words = [[f"{value:.{drawn.digits}f}".replace("-", "−") for value in row] for row in drawn.values.tolist()]
-    coloured = {
-        "z": np.where(kept, drawn.values, np.nan).tolist(),
+    shared = {
+        "type": "heatmap",
+        "x": list(range(values.shape[1])),
+        "y": list(range(-1 if drawn.above else 0, len(kept))),
+        "texttemplate": "%{text}",
+        "textfont": {"color": ink},  # as large as cells allow; none where these are too small
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "hoverinfo": "skip",
+        "hoverongaps": False,
+    }
+    cells = shared | {
+        "z": np.where(coloured, values, np.nan).tolist(),
+        "text": np.where(coloured, words, "").tolist(),
         "zmin": -reach if drawn.signed else 0,
         "zmax": reach,
         "colorscale": DIVERGING if drawn.signed else SEQUENTIAL,
-        "textfont": {"color": ink},
     }
-    plain = {"z": np.where(kept, np.nan, 0.0).tolist(), "colorscale": _CLEAR, "textfont": {"color": ink}}
-    traces = [_cells(coloured, words, kept), _cells(plain, words, ~kept)]
+    plain = shared | {
+        "z": np.where(coloured, np.nan, 0.0).tolist(),
+        "text": np.where(coloured, "", words).tolist(),
+        "colorscale": _CLEAR,
+    }
+    return go.Figure([cells, plain, _strokes(~kept, waiting, ink)], _layout(drawn, ink))
+
+
+def _with_strips(drawn: Matrix, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values, words and where there is colour, with a row and a column more for the strips.
+
+    In one grid, since only numbers of one trace get one size.
+    """
+    rows, columns = kept.shape
+    top, right = int(drawn.above is not None), int(drawn.beside is not None)
+    values, coloured = np.zeros((rows + top, columns + right)), np.zeros((rows + top, columns + right), dtype=bool)
+    words = np.full(values.shape, "", dtype=object)
+    values[top:, :columns], coloured[top:, :columns] = drawn.values, kept
+    words[top:, :columns] = [[plainly(value, drawn.digits) for value in row] for row in drawn.values.tolist()]
     if drawn.above:
-        traces.append(_strip([drawn.above.values.tolist()], list(range(columns)), [-_STRIP], drawn.above.digits, ink))
+        words[0, :columns] = drawn.above.words
     if drawn.beside:
-        beside = [[value] for value in drawn.beside.values.tolist()]
-        traces.append(_strip(beside, [columns - 1 + _STRIP], list(range(rows)), drawn.beside.digits, ink))
-    waiting = np.zeros_like(kept) if drawn.waiting is None else drawn.waiting
-    traces.append(_strokes(~kept, waiting, ink))
-    return go.Figure(traces, _layout(drawn, ink))
-
-
-def _cells(trace: dict[str, Any], words: list[list[str]], where: np.ndarray) -> dict[str, Any]:
-    """Numbers are as large as cells allow, and vanish where these are too small."""
-    text = [[word if here else "" for word, here in zip(*row, strict=True)] for row in zip(words, where, strict=True)]
-    shared = {"type": "heatmap", "showscale": False, "xgap": 2, "ygap": 2, "hoverinfo": "skip", "hoverongaps": False}
-    return shared | {"text": text, "texttemplate": "%{text}"} | trace
-
-
-def _strip(values: list[list[float]], x: Sequence[float], y: Sequence[float], digits: int, ink: str) -> dict[str, Any]:
-    words = [[f"{value:.{digits}f}" for value in row] for row in values]
-    where = np.ones((len(y), len(x)), dtype=bool)
-    trace = {"z": (0 * where).tolist(), "x": list(x), "y": list(y), "colorscale": _CLEAR, "textfont": {"color": ink}}
-    return _cells(trace, words, where)
+        words[top:, columns] = drawn.beside.words
+    return values, words, coloured
 
 
 def _strokes(crossed: np.ndarray, struck: np.ndarray, ink: str) -> dict[str, Any]:
@@ -128,17 +149,17 @@ def _strokes(crossed: np.ndarray, struck: np.ndarray, ink: str) -> dict[str, Any
 def _layout(drawn: Matrix, ink: str) -> dict[str, Any]:
     rows, columns = drawn.values.shape
     _, height = drawn.size
-    top = -_STRIP - 0.5 if drawn.above or drawn.flow is not None else -0.5
-    right = columns - 0.5 + (_STRIP if drawn.beside else 0)
+    top = -1.5 if drawn.above or drawn.flow is not None else -0.5
+    right = columns - 0.5 + (1 if drawn.beside else 0)
     font = {"size": 15, "color": ink}
     names = list(drawn.rows)
     at = [float(row) for row in range(rows)]
     if drawn.above:
-        names, at = [drawn.above.name, *names], [-_STRIP, *at]
+        names, at = [drawn.above.name, *names], [-1.0, *at]
     plain = {"showgrid": False, "zeroline": False, "showline": False, "ticks": "", "fixedrange": True}
     x_names, x_at = list(drawn.columns), [float(column) for column in range(columns)]
     if drawn.beside:
-        x_names, x_at = [*x_names, drawn.beside.name], [*x_at, columns - 1 + _STRIP]
+        x_names, x_at = [*x_names, drawn.beside.name], [*x_at, float(columns)]
     return {
         "height": height,
         "margin": {"l": AT_LEFT, "r": AT_RIGHT, "t": _AT_TOP, "b": _AT_BOTTOM},
@@ -147,13 +168,19 @@ def _layout(drawn: Matrix, ink: str) -> dict[str, Any]:
         "showlegend": False,
         "xaxis": {
             "side": "top",
-            "range": [-0.5, right],
+            "range": [-0.5 - _EDGE, right + _EDGE],
             "tickvals": x_at,
             "ticktext": x_names,
             "tickfont": font,
             **plain,
         },
-        "yaxis": {"range": [rows - 0.5, top], "tickvals": at, "ticktext": names, "tickfont": font, **plain},
+        "yaxis": {
+            "range": [rows - 0.5 + _EDGE, top - _EDGE],
+            "tickvals": at,
+            "ticktext": names,
+            "tickfont": font,
+            **plain,
+        },
         "shapes": [_rectangle(frame) for frame in drawn.frames],
         "annotations": [] if drawn.flow is None else [_arrow(drawn.flow, columns)],
     }

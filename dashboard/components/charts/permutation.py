@@ -40,7 +40,7 @@ def permutation_lines(permutation: Sequence[int], names: Sequence[str], m: int, 
         "margin": {"l": AT_LEFT, "r": AT_RIGHT, "t": 0, "b": 0},
         "showlegend": False,
         "dragmode": False,
-        "xaxis": {"range": [-0.5, len(names) - 0.5], **hidden},
+        "xaxis": {"range": [-0.53, len(names) - 0.47], **hidden},
         "yaxis": {"range": [-0.35, 1.35], **hidden},
     }
     return go.Figure([*lines, top, bottom], layout)
