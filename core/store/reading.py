@@ -32,14 +32,14 @@ class RunReader:
         known = self._known
         with self._sessions() as session:
             heads = _heads(session, ids)
-            unread = [head.work for head in heads if not _same_content(head, known.get(head.work))]
+            found = {head.work: before for head in heads if (before := known.get(head.work)) and before[0] == head}
+            changed = [head for head in heads if head.work not in found]
+            unread = [head.work for head in changed if not _same_content(head, known.get(head.work))]
             contents = _contents(session, unread)
-        found = {}
-        for head in heads:
+        for head in changed:
             before = known.get(head.work)
-            if before and before[0] == head:
-                found[head.work] = before
-            elif content := contents.get(head.work) or (before and _content(before[1])):
+            content = contents.get(head.work) or (_content(before[1]) if before else None)
+            if content:  # else it was deleted meanwhile
                 found[head.work] = head, _run(head, content)
         # A new dict each time: other threads may be reading the old one. What was deleted is forgotten with it.
         self._known = found if ids is None else known | found

@@ -76,6 +76,10 @@ def _workers(cluster: Cluster, active: Sequence[Attempt]) -> None:
         },
     )
 
+    handed = {one for worker in cluster.workers for one in worker.attempts}
+    if elsewhere := [_name(attempt) for attempt in running.values() if attempt.id not in handed]:
+        st.caption(f"Under way in another process, such as a command line: {', '.join(elsewhere)}.")
+
 
 def _work(attempt: Attempt) -> str:
     known = f" {attempt.phase_done} of {attempt.phase_total}" if attempt.phase_total else ""

@@ -24,6 +24,7 @@ def choose(runs: Sequence[Run]) -> list[Run]:
         table,
         key=table_key(shown),
         hide_index=True,
+        placeholder="–",
         on_select="rerun",
         selection_mode="multi-row",
         column_config={

@@ -66,9 +66,9 @@ def card() -> None:
         st.markdown(f"**Tour, {number + 1} of {len(STEPS)} · {step.name}: {step.question}** {step.words}")
         with st.container(horizontal=True):
             if last:
-                if st.button("Done", type="primary", icon=":material/check:", key="tour_next", shortcut="Alt+N"):
+                if st.button("Done", icon=":material/check:", key="tour_next", shortcut="Alt+N"):
                     _end()
-            elif st.button("Next", type="primary", icon=":material/arrow_forward:", key="tour_next", shortcut="Alt+N"):
+            elif st.button("Next", icon=":material/arrow_forward:", key="tour_next", shortcut="Alt+N"):
                 state.go_on_tour(number + 1, STEPS[number + 1].page)
             if number and st.button("Back", icon=":material/arrow_back:", key="tour_back", shortcut="Alt+B"):
                 state.go_on_tour(number - 1, STEPS[number - 1].page)
