@@ -11,7 +11,7 @@ from core.methods import Method
 from core.module_scores import aggregated_table, dense_weight, other_method, window_table
 from core.scoring.aggregate import Window
 from core.store import Run
-from dashboard.components import cache, grid, measuring, shell, state, text
+from dashboard.components import cache, first_run, grid, measuring, state, text
 from dashboard.components.charts.grid import ERROR
 from dashboard.components.score_maps import DISAGREE, SCORES, VIEWS, Module, Side, histograms, maps
 
@@ -40,13 +40,9 @@ def render() -> None:
 
 def _empty(run: Run | None) -> None:
     if run is None:
-        st.info("No run is selected. Choose one in the sidebar, or prune a model first.", icon=":material/info:")
+        first_run.empty("No run is selected. Choose one in the sidebar, or prune a model first.")
     else:
-        st.info(
-            f"This run is {run.status}, so there are no masks to explain yet. {run.attempt.message}",
-            icon=":material/info:",
-        )
-    st.page_link(shell.PRUNE, label="Prune a model", icon=":material/content_cut:")
+        first_run.empty(f"This run is {run.status}, so there are no masks to explain yet. {run.attempt.message}")
 
 
 def _module(run: Run, row: pd.Series) -> None:

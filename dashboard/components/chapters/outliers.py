@@ -138,5 +138,6 @@ CHAPTER = Chapter(
             ":material/content_cut:",
             plan.address(RunConfig(method="magnitude")),
         ),
+        RealThing(shell.SCORES, "Both scores of every real weight, side by side", ":material/contrast:"),
     ),
 )
