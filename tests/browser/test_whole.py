@@ -44,7 +44,7 @@ def test_a_link_restores_run_module_and_options_in_another_browser(browser, addr
     run, _ = two_runs
     with session(browser) as page, session(browser) as colleague:
         page.goto(f"{address}/sparsity?run={run.id}")
-        page.get_by_role("button", name="Reconstruction error").click()
+        page.get_by_role("radio", name="Reconstruction error").click()
         settled(page)
         cell(page, "sparsity_grid", block=12, row=6)
         expect(heading(page, 12, "mlp.down_proj")).to_be_visible()
