@@ -9,20 +9,20 @@ from tests.browser.acting import PATIENCE, cell, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
-# Milliseconds from a key on the slider to the frame in which the words under the chart have changed.
+# Milliseconds from a key on the slider to the frame in which the allocation's lines on the chart have moved.
 MOVED = """() => {
-  const words = () => [...document.querySelectorAll('[data-testid="stCaptionContainer"]')]
-    .map(caption => caption.textContent).find(text => text.startsWith("Blocks"));
-  const before = words();
+  const lines = () => [...document.querySelectorAll(".st-key-studio_chart .js-line")].map(line => line.getAttribute("d")).join();
+  const before = lines();
   window.untilMoved = new Promise(done => {
     let pressed = null;
     document.addEventListener("keydown", () => { pressed = performance.now() }, {capture: true, once: true});
     const observer = new MutationObserver(() => {
-      if (pressed === null || words() === undefined || words() === before) return;
+      const now = lines();
+      if (pressed === null || now === "" || now === before) return;
       observer.disconnect();
       requestAnimationFrame(() => done(performance.now() - pressed));
     });
-    observer.observe(document.body, {subtree: true, childList: true, characterData: true});
+    observer.observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ["d"]});
   });
 }"""
 
