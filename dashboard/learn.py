@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.components import state
+from dashboard.components import options, state
 from dashboard.components.chapters import CHAPTERS
 from dashboard.components.chapters.base import Chapter, Place, RealThing
 
@@ -12,7 +12,8 @@ from dashboard.components.chapters.base import Chapter, Place, RealThing
 def render() -> None:
     st.title("How does it work?")
     selection = state.sidebar()
-    chapter = CHAPTERS[state.chapter_choice({chapter.name: chapter.short for chapter in CHAPTERS.values()})]
+    titles = {chapter.name: chapter.short for chapter in CHAPTERS.values()}
+    chapter = CHAPTERS[options.segments("Chapter", "chapter", titles, next(iter(titles)))]
     st.header(chapter.title, divider="gray")
     left, right = st.columns([3, 5], gap="medium")
     with left:
@@ -78,7 +79,9 @@ def _turn(chapter: Chapter) -> None:
         for step, icon in ((-1, ":material/arrow_back:"), (1, ":material/arrow_forward:")):
             if 0 <= at + step < len(names):
                 other = CHAPTERS[names[at + step]]
-                st.button(other.short, icon=icon, on_click=state.choose_chapter, args=[other.name], key=f"turn_{step}")
+                st.button(
+                    other.short, icon=icon, on_click=options.choose, args=["chapter", other.name], key=f"turn_{step}"
+                )
 
 
 render()

@@ -11,7 +11,7 @@ from core.methods import Method
 from core.module_scores import aggregated_table, dense_weight, other_method, window_table
 from core.scoring.aggregate import Window
 from core.store import Run
-from dashboard.components import cache, first_run, grid, measuring, state, text
+from dashboard.components import cache, first_run, grid, measuring, options, state, text
 from dashboard.components.charts.grid import ERROR
 from dashboard.components.score_maps import DISAGREE, SCORES, VIEWS, Module, Side, histograms, maps
 
@@ -80,7 +80,9 @@ def _module(run: Run, row: pd.Series) -> None:
 def _wanted(run: Run, block: int) -> list[Scores]:
     """Of the run's method, and of the one beside it where it goes with the run's pattern."""
     own = Scores.of_run(run, block=block, method=run.config.method)
-    other = Method.parse(state.method_beside(run, other_method(run).name))
+    titles = {cls.name: cls.title for cls in Method.registry.classes() if cls() != run.config.method}
+    help = "Another method on the same weights and inputs, with its default parameters."
+    other = Method.parse(options.select("Beside it", "against", titles, other_method(run).name, help))
     try:
         other.check(run.config.pattern)
     except InputError as error:
@@ -90,18 +92,8 @@ def _wanted(run: Run, block: int) -> list[Scores]:
 
 
 def _view(module: Module) -> str:
-    views = [view for view in VIEWS if view != DISAGREE or len(module.sides) == 2]
-    return str(
-        st.segmented_control(
-            "Colour shows",
-            views,
-            default=SCORES,
-            required=True,
-            format_func=VIEWS.__getitem__,
-            key="view",
-            bind="query-params",
-        )
-    )
+    views = {view: title for view, title in VIEWS.items() if view != DISAGREE or len(module.sides) == 2}
+    return options.segments("Colour shows", "view", views, SCORES)
 
 
 def _agreement(module: Module) -> None:

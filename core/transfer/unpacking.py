@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -56,8 +57,6 @@ def _manifest(archive: zipfile.ZipFile, name: str) -> Manifest:
 
 def _version(text: bytes) -> int:
     """The version a list claims that otherwise cannot be read; 0 where it claims none."""
-    import json
-
     try:
         claimed = json.loads(text)
     except ValueError:

@@ -10,12 +10,17 @@ import streamlit as st
 
 def segments(label: str, key: str, titles: Mapping[str, str], default: str, help: str | None = None) -> str:
     """A row of buttons of which one is pressed; ``titles`` by id, of which ``default`` is one. Returns the id."""
-    return _choice(st.segmented_control, label, key, titles, default, help=help, required=True)
+    return _choice(st.segmented_control, label, key, titles, default, help=help, required=True, wrap=True)
 
 
 def select(label: str, key: str, titles: Mapping[str, str], default: str, help: str | None = None) -> str:
     """A select box; ``titles`` by id, of which ``default`` is one. Returns the id."""
     return _choice(st.selectbox, label, key, titles, default, help=help)
+
+
+def choose(key: str, value: str) -> None:
+    """Makes the choice in the user's place; to be called from a callback."""
+    st.session_state.setdefault("_options", {})[key] = value
 
 
 def _choice(widget: Any, label: str, key: str, titles: Mapping[str, str], default: str, **options: Any) -> str:
@@ -40,8 +45,6 @@ def _choice(widget: Any, label: str, key: str, titles: Mapping[str, str], defaul
         on_change=lambda: kept.update({key: st.session_state[key]}),
         **options,
     )
-    if chosen == default:
-        st.query_params.pop(key, None)
-    elif st.query_params.get(key) != chosen:
+    if st.query_params.get(key) != chosen:
         st.query_params[key] = chosen
     return chosen

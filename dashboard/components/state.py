@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
-from core.methods import Method
 from core.profile import ModelProfile
 from core.store import Run
 from core.store.sweep_records import SweepRecord
@@ -96,27 +95,6 @@ def other_run(first: Run) -> Run | None:
     return runs.get(run_id) if run_id else None
 
 
-def method_beside(run: Run, default: str) -> str:
-    """The choice of a registered method, by name, to hold against the run's own."""
-    classes = {cls.name: cls for cls in Method.registry.classes() if cls() != run.config.method}
-    chosen = _selected()
-    if chosen["against"] not in classes:
-        if chosen["against"] not in (None, *Method.registry):
-            st.warning(
-                f"The method {chosen['against']} of this link is not known here; shown is {classes[default].title}.",
-                icon=":material/link_off:",
-            )
-        chosen["against"] = default
-    name: str = _choice(
-        "Beside it",
-        "against",
-        list(classes),
-        format_func=lambda name: classes[name].title,
-        help="Another method on the same weights and inputs, with its default parameters.",
-    )
-    return name
-
-
 def place(shape: tuple[int, int], default: tuple[int, int]) -> tuple[int, int]:
     """The choice of a weight of a matrix of this shape, by output and input; ``default`` at first."""
     numbers = []
@@ -148,37 +126,6 @@ def place(shape: tuple[int, int], default: tuple[int, int]) -> tuple[int, int]:
 def select_place(output: int, input: int) -> None:
     """Selects a weight; to be called from a callback."""
     _selected().update(zip(_PLACE, (output, input), strict=True))
-
-
-def chapter_choice(titles: Mapping[str, str]) -> str:
-    """The choice of a chapter of the Learn page by its name, the first at first; says so where a link names none."""
-    names = list(titles)
-    if "chapter" not in _selected():
-        _selected()["chapter"] = st.query_params.get("chapter", names[0])
-    if (lost := _selected()["chapter"]) not in titles:
-        st.warning(
-            f"There is no chapter {lost}; the chapters are {', '.join(names)}. Here is the first.",
-            icon=":material/link_off:",
-        )
-        _selected()["chapter"] = names[0]
-    st.session_state["chapter_choice"] = _selected()["chapter"]
-    chosen = st.segmented_control(
-        "Chapter",
-        names,
-        required=True,
-        format_func=titles.__getitem__,
-        key="chapter_choice",
-        on_change=lambda: choose_chapter(st.session_state["chapter_choice"]),
-        wrap=True,
-    )
-    if st.query_params.get("chapter") != chosen:
-        st.query_params["chapter"] = str(chosen)
-    return str(chosen)
-
-
-def choose_chapter(name: str) -> None:
-    """Opens a chapter of the Learn page; to be called from a callback."""
-    _selected()["chapter"] = name
 
 
 def open_run(run_id: str, page: str) -> None:
@@ -277,7 +224,6 @@ def _selected() -> dict[str, Any]:
             "module": address.get("module"),
             "sweep": address.get("sweep"),
             "with": address.get("with"),
-            "against": address.get("against"),
             **{key: address.get(key) for key in _PLACE},
         }
     selected: dict[str, Any] = st.session_state["_selected"]

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from core.config import RunConfig, identify
 from core.estimate import known_speed
 from core.evaluation.result import perplexity
+from core.measurements import Measurement
 from core.profile import ModelProfile, ModuleInfo
 from core.store import Run, RunResult, Store
 from core.store.artifacts import Artifacts, pack
@@ -110,3 +111,31 @@ def open_app(page: str | None = None, **address: str) -> AppTest:
         app.switch_page(page).run()
     assert not app.exception, app.exception[0].message
     return app
+
+
+@pytest.fixture
+def submitted(store, monkeypatch) -> list[RunConfig]:
+    """The configs that pages submit; each is finished at once."""
+    configs: list[RunConfig] = []
+
+    class Jobs:
+        def submit(self, config):
+            configs.append(config)
+            return add_run(store, config).attempt
+
+    monkeypatch.setattr("dashboard.components.cache.jobs", Jobs)
+    return configs
+
+
+@pytest.fixture
+def measured(store, monkeypatch) -> list[Measurement]:
+    """What pages ask to be measured; nothing is."""
+    asked: list[Measurement] = []
+
+    class Jobs:
+        def measure(self, measurement):
+            asked.append(measurement)
+            return store.submit_measurement(measurement)[0]
+
+    monkeypatch.setattr("dashboard.components.cache.jobs", Jobs)
+    return asked

@@ -34,20 +34,6 @@ def two(store):
     return add_run(store, RunConfig(sparsity=0.6)), add_run(store, RunConfig(method="magnitude"), loss=5.0)
 
 
-@pytest.fixture
-def asked(store, monkeypatch) -> list:
-    """What pages ask to be measured; nothing is."""
-    wanted: list = []
-
-    class Jobs:
-        def measure(self, measurement):
-            wanted.append(measurement)
-            return store.submit_measurement(measurement)[0]
-
-    monkeypatch.setattr(cache, "jobs", Jobs)
-    return wanted
-
-
 def frames(app) -> list:
     return [frame.value for frame in app.dataframe]
 
@@ -85,13 +71,13 @@ def test_different_texts_are_not_compared(store, two):
     assert "the perplexities cannot be compared" in texts(app)
 
 
-def test_losses_that_are_not_known_are_measured_on_one_text(store, two, asked):
+def test_losses_that_are_not_known_are_measured_on_one_text(store, two, measured):
     a, b = two
     app = open_app(PAGE, run=a.id, **{"with": b.id})
     button(app, "Measure the losses").click().run()
     assert not app.exception
-    assert [(type(one), one.run) for one in asked] == [(PerplexityOn, a.id), (PerplexityOn, b.id)]
-    assert {one.evaluation for one in asked} == {a.config.evaluation}
+    assert [(type(one), one.run) for one in measured] == [(PerplexityOn, a.id), (PerplexityOn, b.id)]
+    assert {one.evaluation for one in measured} == {a.config.evaluation}
 
 
 def test_known_losses_colour_the_text(store, two, monkeypatch):
@@ -182,13 +168,17 @@ def test_texts_of_one_name_that_are_not_the_same_are_not_compared(store, tmp_pat
     assert len(curves.dataframe[0].value) == 1
 
 
-def test_a_prompt_is_continued_by_all_three(store, two, asked):
+def test_a_prompt_is_continued_by_all_three(store, two, measured):
     a, b = two
     app = open_app(PAGE, run=a.id, **{"with": b.id})
     app.text_area(key="prompt").set_value("Once").run()
     button(app, "Continue the prompt").click().run()
-    assert [(type(one), one.run) for one in asked] == [(Continuation, None), (Continuation, a.id), (Continuation, b.id)]
-    for one, text in zip(asked, (" upon", " a", " time"), strict=True):
+    assert [(type(one), one.run) for one in measured] == [
+        (Continuation, None),
+        (Continuation, a.id),
+        (Continuation, b.id),
+    ]
+    for one, text in zip(measured, (" upon", " a", " time"), strict=True):
         store.keep_finding(one.id, {"text": text})
     app = open_app(PAGE, run=a.id, prompt="Once", **{"with": b.id})
     assert [text.value for text in app.text] == ["Once upon", "Once a", "Once time"]
@@ -204,13 +194,13 @@ def tasks(tmp_path):
     return str(folder)
 
 
-def test_tasks_are_asked_of_all_three_and_shown_with_errors(store, two, asked, tasks):
+def test_tasks_are_asked_of_all_three_and_shown_with_errors(store, two, measured, tasks):
     a, b = two
     app = open_app(PAGE, run=a.id, zero_shot="true", tasks_folder=tasks, **{"with": b.id})
     button(app, "Ask the tasks").click().run()
     assert not app.exception
-    assert [(type(one), one.run) for one in asked] == [(ZeroShot, None), (ZeroShot, a.id), (ZeroShot, b.id)]
-    for one, share in zip(asked, (0.8, 0.6, 0.5), strict=True):
+    assert [(type(one), one.run) for one in measured] == [(ZeroShot, None), (ZeroShot, a.id), (ZeroShot, b.id)]
+    for one, share in zip(measured, (0.8, 0.6, 0.5), strict=True):
         accuracy = TaskAccuracy(
             task="boolq", accuracy=share, standard_error=0.02, normalised=None, normalised_error=None, documents=1,
             available=1, cut=0, source="", fingerprint="", task_version="", harness="", seconds=1.0,

@@ -1,17 +1,17 @@
 """An empty store: the example wherever one looks, and the tour."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.config import RunConfig
-from dashboard.components import cache, tour
+from dashboard.components import tour
 from tests.pages.conftest import APP, add_run, open_app
 
 EMPTY = [
     "dashboard/prune.py",
+    "dashboard/scores.py",
     "dashboard/sparsity.py",
     "dashboard/compare.py",
     "dashboard/runs.py",
@@ -38,19 +38,6 @@ def press(app: AppTest, key: str) -> AppTest:
     app.button(key=key).click().run()
     assert not app.exception, app.exception[0].message
     return app
-
-
-@pytest.fixture
-def submitted(store, monkeypatch) -> list[Any]:
-    configs: list[Any] = []
-
-    class Jobs:
-        def submit(self, config):
-            configs.append(config)
-            return add_run(store, config).attempt
-
-    monkeypatch.setattr(cache, "jobs", Jobs)
-    return configs
 
 
 @pytest.mark.parametrize("page", EMPTY)

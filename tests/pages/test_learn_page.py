@@ -78,7 +78,7 @@ def test_every_slider_may_stand_at_its_ends(store, chapter):
 
 def test_a_link_to_no_chapter_says_so_and_opens_the_first(store):
     app = opened("nonsense")
-    assert any("There is no chapter nonsense" in warning.value for warning in app.warning)
+    assert any("Chapter = 'nonsense' in the link is not there to choose" in warning.value for warning in app.warning)
     assert app.header[0].value == CHAPTERS["wanda"].title
     app.run()
     assert not app.warning

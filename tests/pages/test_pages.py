@@ -11,8 +11,6 @@ from core.methods import Method
 from dashboard.components import cache, plan
 from tests.pages.conftest import add_run, open_app
 
-PAGES = ["dashboard/prune.py", "dashboard/sparsity.py", "dashboard/runs.py"]
-
 
 def metrics(app) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
@@ -20,27 +18,6 @@ def metrics(app) -> dict[str, str]:
 
 def button(app, label: str):
     return next(button for button in app.button if button.label == label)
-
-
-@pytest.fixture
-def submitted(store, monkeypatch) -> list[RunConfig]:
-    """The configs that pages submit; each is finished at once."""
-    configs: list[RunConfig] = []
-
-    class Jobs:
-        def submit(self, config):
-            configs.append(config)
-            return add_run(store, config).attempt
-
-    monkeypatch.setattr(cache, "jobs", Jobs)
-    return configs
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_an_empty_store_says_what_to_do(store, page):
-    app = open_app(page)
-    texts = " ".join(element.value for element in [*app.info, *app.markdown])
-    assert "Prune SmolLM2 now" in [b.label for b in app.button] or "runed" in texts or "prune" in texts
 
 
 def test_the_first_button_submits_the_default_run(submitted):

@@ -17,7 +17,6 @@ from core.scoring.histogram import Histogram
 from core.scoring.scored import CutFacts, scored
 from core.statistics import InputStatistics
 from core.store.artifacts import pack
-from dashboard.components import cache
 from dashboard.components.charts.scores import (
     Colour,
     Strips,
@@ -58,20 +57,6 @@ def keep(store, run, *methods) -> None:
             if not own:
                 tensors[f"keep of {module}"] = pack(found.keep)
         store.keep_tensors(run.id, scores.file, tensors, facts)
-
-
-@pytest.fixture
-def measured(store, monkeypatch) -> list:
-    """What pages ask to be measured; nothing is."""
-    asked: list = []
-
-    class Jobs:
-        def measure(self, measurement):
-            asked.append(measurement)
-            return store.submit_measurement(measurement)[0]
-
-    monkeypatch.setattr(cache, "jobs", Jobs)
-    return asked
 
 
 def said(app) -> str:
@@ -174,7 +159,7 @@ def test_the_weight_and_its_explanation_are_what_the_store_holds(store, run):
 
 def test_a_link_to_an_unknown_method_says_so(store, run, measured):
     app = open_app(PAGE, run=run.id, against="nothing", **HERE)
-    assert "The method nothing of this link is not known here; shown is Magnitude." in said(app)
+    assert "Beside it = 'nothing' in the link is not there to choose; shown is 'Magnitude'." in said(app)
 
 
 def test_the_method_beside_is_in_the_address(store, run, measured):

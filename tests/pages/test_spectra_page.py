@@ -13,7 +13,7 @@ from core.profile import ModelProfile
 from core.spectra import METRICS, eigenvalues
 from core.spectra.hill import FITS
 from core.spectra.table import all_figures
-from dashboard.components import cache, plan
+from dashboard.components import plan
 from dashboard.components.charts.spectra import Spectrum, esd, panels
 from tests.pages.conftest import PROFILE, add_run, open_app
 
@@ -61,20 +61,6 @@ def keep(store, spectra: Spectra, scale: float = 1.0) -> None:
 @pytest.fixture
 def spectra(store) -> None:
     keep(store, DENSE)
-
-
-@pytest.fixture
-def measured(store, monkeypatch) -> list:
-    """What pages ask to be measured; nothing is."""
-    asked: list = []
-
-    class Jobs:
-        def measure(self, measurement):
-            asked.append(measurement)
-            return store.submit_measurement(measurement)[0]
-
-    monkeypatch.setattr(cache, "jobs", Jobs)
-    return asked
 
 
 def texts(app) -> str:

@@ -62,6 +62,12 @@ def numbered(letter: str, count: int) -> list[str]:
     return [f"{letter}{str(number).translate(_SUBSCRIPTS)}" for number in range(1, count + 1)]
 
 
+def sparsity_slider(place: DeltaGenerator, chapter: str) -> float:
+    """How much of a small matrix is pruned."""
+    key = f"{chapter}_sparsity"
+    return place.slider("Sparsity", 0.25, 0.75, 0.5, 0.125, format="percent", key=key, bind="query-params")
+
+
 def draw(title: str, drawn: Matrix, key: str, told: str = "") -> None:
     """A matrix under its title; ``told`` is said of it to those who cannot see it."""
     st.markdown(f"**{title}**")

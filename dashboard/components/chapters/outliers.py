@@ -10,7 +10,7 @@ from core.lessons.outliers import COLUMNS, ROWS, Outliers, outliers
 from core.methods.magnitude import Magnitude
 from core.methods.wanda import Wanda
 from dashboard.components import plan, shell, text
-from dashboard.components.chapters.base import Chapter, Place, RealThing, draw, numbered, of
+from dashboard.components.chapters.base import Chapter, Place, RealThing, draw, numbered, of, sparsity_slider
 from dashboard.components.charts.matrix import Frame, Matrix, Strip
 
 _WORDS = """
@@ -37,9 +37,7 @@ def _example(place: Place) -> None:
             bind="query-params",
             help="All other inputs have norm 1.",
         )
-        sparsity = right.slider(
-            "Sparsity", 0.25, 0.75, 0.5, 0.125, format="percent", key="wanda_sparsity", bind="query-params"
-        )
+        sparsity = sparsity_slider(right, "wanda")
         within = st.segmented_control(
             "Compare within",
             ["row", "matrix"],

@@ -10,7 +10,7 @@ from core.methods.base import ScoreMethod
 from core.methods.clearcut import ClearCut
 from core.methods.ria import RI, RIA
 from dashboard.components import plan, shell, text
-from dashboard.components.chapters.base import Chapter, Place, RealThing, draw, numbered, of
+from dashboard.components.chapters.base import Chapter, Place, RealThing, draw, numbered, of, sparsity_slider
 from dashboard.components.charts.matrix import Frame, Matrix, Strip
 
 _WORDS = """
@@ -39,9 +39,7 @@ def _example(place: Place) -> None:
             bind="query-params",
             help="The dense layer computes the same at every value.",
         )
-        sparsity = right.slider(
-            "Sparsity", 0.25, 0.75, 0.5, 0.125, format="percent", key="shares_sparsity", bind="query-params"
-        )
+        sparsity = sparsity_slider(right, "shares")
         lesson = shares(place.seed, method, scale, sparsity)
         st.markdown(_told(lesson, method))
     with place.charts:
