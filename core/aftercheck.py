@@ -10,6 +10,7 @@ from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method
 from core.patterns import NM, Pattern
+from core.selection import is_finite, trues
 from core.stages.base import Factors, permuted
 
 
@@ -35,18 +36,19 @@ def check_mask(
 
 
 def check_weight(
-    module: str, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"], by: str
+    module: str, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"] | None, by: str
 ) -> None:
-    """Raises BrokenPromise where a pruned weight is not zero, or a weight is NaN or infinite."""
-    if not weight.isfinite().all():
+    """Raises BrokenPromise where a weight is NaN or infinite, or, of a mask given, a pruned one is not zero."""
+    if not is_finite(weight):
         raise BrokenPromise(f"{module}: {by} returned weights that are not finite (NaN or infinite).")
-    if (left := int(weight.masked_fill(keep, 0).count_nonzero())) > 0:
+    if keep is not None and not torch.equal(weight * keep, weight):
+        left = int(weight.masked_fill(keep, 0).count_nonzero())
         raise BrokenPromise(f"{module}: {by} left {left} weights that its mask prunes.")
 
 
 def check_counts(group: str, before: Iterable[torch.Tensor], after: Iterable[torch.Tensor], by: str) -> None:
     """Raises BrokenPromise where a stage changed how many weights the masks of a group keep together."""
-    kept, keeps = sum(int(keep.sum()) for keep in before), sum(int(keep.sum()) for keep in after)
+    kept, keeps = sum(map(trues, before)), sum(map(trues, after))
     if kept != keeps:
         raise BrokenPromise(f"{group}: {by} changed the sparsity: {keeps:,} weights are kept, not {kept:,}.")
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from jaxtyping import Int
@@ -30,12 +31,13 @@ from core.events import (
 )
 from core.layer_error import reconstruction_error
 from core.measuring import measure
-from core.methods import Pruned
+from core.methods import Method, Pruned
 from core.models.factors import FactoredLinear, replace
 from core.models.groups import SubBlock, SubBlockRun, sub_blocks
 from core.models.replay import Stream, capture
 from core.models.structure import Block, decoder_blocks, profile, read_weight, write_weight
 from core.patterns import Pattern
+from core.selection import trues
 from core.stages import BlockStage, FactorStage, MaskStage, UpdateStage
 from core.stages.base import Choice, Group, Refined
 from core.statistics import InputStatistics
@@ -52,7 +54,7 @@ def prune_model(
     """Prunes ``model`` in place, block by block, and tells of it as it goes.
 
     Per block: statistics of the inputs as the pruned blocks before it produce them; every module pruned; stages refine
-    the block; its output propagated. What needs no statistics runs the blocks on the first 256 tokens only, on which its
+    the block; its output propagated. What needs no statistics runs the blocks on the first 64 tokens only, on which its
     reconstruction error is measured. Close the generator to stop at any event: what is pruned already stays so, hooks,
     forwards and the training flag are restored.
 
@@ -112,7 +114,7 @@ class _Recipe:
         return cls(
             config,
             config.pattern.resolve(config.method.group),
-            config.needs if "gram" in config.needs else config.needs | {"sample"},
+            config.needs | {"sample"},
             next((stage for stage in config.stages if isinstance(stage, MaskStage)), None),
             [stage for stage in config.stages if isinstance(stage, UpdateStage)],
             [stage for stage in config.stages if isinstance(stage, BlockStage)],
@@ -145,8 +147,8 @@ class _BlockPass:
         started = time.perf_counter()
         self._inputs = yield from collect(self.block, self.stream, self.recipe.needs, self.sequences)
         share = (time.perf_counter() - started) / len(self.block.modules)
-        for name in self.block.modules:
-            yield from self._prune(name, share)
+        for names in self._pruned_together():
+            yield from self._prune(names, share)
         for stage in self.recipe.block_stages:
             for part in sub_blocks(self.block):
                 yield from self._refine(stage, part)
@@ -155,56 +157,96 @@ class _BlockPass:
                 if self.recipe.factor_stage.chooses(name, event.label):
                     yield self._factor(self.recipe.factor_stage, name)
 
-    def _prune(self, name: str, share: float) -> Iterator[Event]:
+    def _pruned_together(self) -> Iterator[list[str]]:
+        """The modules, those that read one input together where the method has a use for it."""
+        if not self.recipe.config.method.joint or self.recipe.mask_stage:
+            yield from ([name] for name in self.block.modules)
+            return
+        for _, names in groupby(self.block.modules, key=lambda name: id(self._inputs[name])):
+            yield list(names)
+
+    def _prune(self, names: list[str], share: float) -> Iterator[Event]:
+        """``share``: the seconds that collecting the statistics of one module took."""
         started = time.perf_counter()
-        method, sparsity = self.recipe.config.method, self.sparsities[name]
-        pattern = self.recipe.pattern.at(sparsity)
-        stats, stored = self._inputs[name], read_weight(self.block.modules[name])
-        dense = stored.float()
-        choice: Choice | None = None
+        # Possibly views of the modules' own weights, which are written last for that reason.
+        dense = [read_weight(self.block.modules[name]).float() for name in names]
         try:
             if self.recipe.mask_stage:
-                for step in self.recipe.mask_stage.choose(method.score(dense, stats), pattern, sparsity):
-                    if isinstance(step, Choice):
-                        choice = step
-                    else:
-                        yield Working(text=f"{name}: {step}")
-                assert choice is not None
-                result = method.apply(dense, choice.keep, stats)
+                choices, results = yield from self._masked(self.recipe.mask_stage, names, dense)
             else:
-                result = method.prune(dense, stats, pattern, sparsity)
-            for stage in self.recipe.update_stages:
-                yield Working(text=f"{name}: {stage.title.lower()}")
-                result = stage.update(dense, result, stats)
+                choices, results = [None] * len(names), self._pruned_by_method(names, dense)
+            for index, name in enumerate(names):
+                for stage in self.recipe.update_stages:
+                    yield Working(text=f"{name}: {stage.title.lower()}")
+                    results[index] = stage.update(dense[index], results[index], self._inputs[name])
         except InputError as problem:
-            raise InputError(f"{name}: {problem}") from problem
+            raise InputError(f"{', '.join(names)}: {problem}") from problem
+        share += (time.perf_counter() - started) / len(names)
+        for name, weight, choice, result in zip(names, dense, choices, results, strict=True):
+            yield self._accept(name, weight, choice, result, share)
+
+    def _masked(
+        self, stage: MaskStage, names: list[str], dense: list[torch.Tensor]
+    ) -> Generator[Event, None, tuple[list[Choice | None], list[Pruned]]]:
+        """What the method makes of the masks that ``stage`` chooses by its scores."""
+        method = self.recipe.config.method
+        choices: list[Choice | None] = []
+        results: list[Pruned] = []
+        for name, weight in zip(names, dense, strict=True):
+            stats, sparsity = self._inputs[name], self.sparsities[name]
+            choice: Choice | None = None
+            for step in stage.choose(method.score(weight, stats), self.recipe.pattern.at(sparsity), sparsity):
+                if isinstance(step, Choice):
+                    choice = step
+                else:
+                    yield Working(text=f"{name}: {step}")
+            assert choice is not None
+            choices.append(choice)
+            results.append(method.apply(weight, choice.keep, stats))
+        return choices, results
+
+    def _pruned_by_method(self, names: list[str], dense: list[torch.Tensor]) -> list[Pruned]:
+        method: Method = self.recipe.config.method
+        stats = self._inputs[names[0]]
+        sparsities = [self.sparsities[name] for name in names]
+        patterns = [self.recipe.pattern.at(sparsity) for sparsity in sparsities]
+        if len(names) == 1:
+            return [method.prune(dense[0], stats, patterns[0], sparsities[0])]
+        return method.prune_joint(dense, stats, patterns, sparsities)
+
+    def _accept(
+        self, name: str, dense: torch.Tensor, choice: Choice | None, result: Pruned, seconds: float
+    ) -> ModulePruned:
+        """Checks a result, measures it and puts it in its module's place; ``seconds``: what it took so far."""
+        started = time.perf_counter()
+        method, sparsity, stored = (
+            self.recipe.config.method,
+            self.sparsities[name],
+            read_weight(self.block.modules[name]),
+        )
         permutation = choice.permutation if choice else None
-        check_mask(name, result.keep, method, pattern, sparsity, permutation)
+        check_mask(name, result.keep, method, self.recipe.pattern.at(sparsity), sparsity, permutation)
         if self.recipe.block_stages or self.recipe.factor_stage:  # nothing else looks back
             self._dense[name] = stored.clone()
         weight = result.weight.to(stored.dtype)
-        updated = not torch.equal(weight, stored * result.keep)
-        error, basis = reconstruction_error(dense, weight.float(), stats)
-        # Last, since ``dense`` may be a view of the module's own weight.
-        self._put(name, result, " and ".join([method.name, *(stage.name for stage in self.recipe.update_stages)]))
         event = ModulePruned(
             module=name,
             block=self.block.index,
             label=name.removeprefix(f"{self.block.name}."),
             shape=(dense.shape[0], dense.shape[1]),
             target=sparsity,
-            pruned=int((~result.keep).sum()),
+            pruned=result.keep.numel() - trues(result.keep),
             dead_inputs=_count(result.dead_inputs),
-            error=error,
-            error_basis=basis,
-            seconds=time.perf_counter() - started + share,
-            updated=updated,
+            error=reconstruction_error(dense, weight.float(), self._inputs[name]["sample"]),
+            updated=_differ(weight, stored, result),
+            seconds=seconds + time.perf_counter() - started,
             report={**self._measured_of(name), **(choice.report if choice else {}), **result.report},
             keep=result.keep,
             permutation=permutation,
         )
+        self._put(name, result, " and ".join([method.name, *(stage.name for stage in self.recipe.update_stages)]))
         self._told[name] = event
-        yield event
+        return event
 
     def _measured_of(self, name: str) -> dict[str, float]:
         value, quantity = self.measured.get(name), self.recipe.config.allocation.measures
@@ -213,7 +255,7 @@ class _BlockPass:
     def _put(self, name: str, result: Pruned, by: str) -> None:
         """Writes a result, checked, into its module."""
         module = self.block.modules[name]
-        check_weight(name, result.weight.to(read_weight(module).dtype), result.keep, by)
+        check_weight(name, result.weight.to(read_weight(module).dtype), None if result.untouched else result.keep, by)
         write_weight(module, result.weight)
         self._pruned[name] = result
 
@@ -247,17 +289,15 @@ class _BlockPass:
     ) -> ModuleRefined:
         told, dense = self._told[name], self._dense[name]
         weight = result.weight.to(dense.dtype)
-        error, basis = reconstruction_error(dense.float(), weight.float(), self._inputs[name])
         event = ModuleRefined(
             **told.model_dump(exclude={"event", "stage"})
             | {
                 "stage": stage,
-                "pruned": int((~result.keep).sum()),
+                "pruned": result.keep.numel() - trues(result.keep),
                 "dead_inputs": _count(result.dead_inputs),
-                "error": error,
-                "error_basis": basis,
+                "error": reconstruction_error(dense.float(), weight.float(), self._inputs[name]["sample"]),
                 "seconds": told.seconds + seconds,
-                "updated": not torch.equal(weight, dense * result.keep),
+                "updated": _differ(weight, dense, result),
                 "report": told.report | dict(report),
                 "keep": result.keep,
                 "permutation": told.permutation,
@@ -273,14 +313,13 @@ class _BlockPass:
         check_factors(name, factors, f"stage = {stage.name}")
         replace(self.model, name, factors.left, factors.right)
         product = factors.left @ factors.right
-        error, basis = reconstruction_error(self._dense[name].float(), product, self._inputs[name])
+        dense, sample = self._dense[name].float(), self._inputs[name]["sample"]
         return ModuleRefined(
             **told.model_dump(exclude={"event", "stage"})
             | {
                 "stage": stage.name,
                 "pruned": 0,
-                "error": error,
-                "error_basis": basis,
+                "error": reconstruction_error(dense, product, sample),
                 "seconds": told.seconds + time.perf_counter() - started,
                 "updated": True,
                 "report": told.report | factors.report,
@@ -289,8 +328,15 @@ class _BlockPass:
         )
 
 
+def _differ(weight: torch.Tensor, stored: torch.Tensor, result: Pruned) -> bool:
+    """Whether surviving weights are not what they were. One row tells as a rule; only where it does not, all are compared."""
+    if result.untouched:
+        return False
+    return any(not torch.equal(weight[:rows], stored[:rows] * result.keep[:rows]) for rows in (1, len(weight)))
+
+
 def _count(marked: torch.Tensor | None) -> int:
-    return 0 if marked is None else int(marked.sum())
+    return 0 if marked is None else trues(marked)
 
 
 def _sample_windows(calibration: torch.Tensor) -> torch.Tensor:

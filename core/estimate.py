@@ -15,6 +15,7 @@ from core.evaluation import LOGITS_AT_ONCE
 from core.lazy import torch
 from core.profile import ModelProfile
 from core.stages import BlockStage
+from core.statistics.sample import SAMPLE_TOKENS
 from core.store import Run, Store
 
 _EFFICIENCY = 0.6
@@ -91,10 +92,10 @@ def _evaluation_flops(config: RunConfig, profile: ModelProfile) -> float:
 
 
 def _pruning_flops(config: RunConfig, profile: ModelProfile) -> float:
-    """Two forwards of the blocks, on 256 tokens where nothing is needed of the text; Gram matrices and solve; stages."""
+    """Two forwards of the blocks, on the sample of tokens where nothing is needed of the text; Gram matrices and solve; stages."""
     needs = config.needs
     text = needs or any(isinstance(stage, BlockStage) for stage in config.stages)
-    tokens = config.calibration.windows * config.calibration.seqlen if text else 256
+    tokens = config.calibration.windows * config.calibration.seqlen if text else SAMPLE_TOKENS
     flops = 4.0 * profile.prunable * tokens + 60.0 * profile.prunable
     if "gram" in needs:
         flops += sum(2.0 * tokens * m.shape[1] ** 2 + 2.0 * m.parameters * m.shape[1] for m in profile.modules)

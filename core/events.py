@@ -8,9 +8,6 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from core.numbers import Figure
 
-ErrorBasis = Literal["gram", "sample"]
-"""What a reconstruction error was measured on: all calibration tokens through the Gram matrix, or the first 256 tokens."""
-
 
 class PhaseStarted(BaseModel, frozen=True):
     """A part of the run begins; ``total`` steps lie ahead (0: not known)."""
@@ -46,8 +43,7 @@ class ModuleEvent(BaseModel, frozen=True):
     dead_inputs: int = 0
     """Inputs whose weights the method zeroed besides, because they were zero for every calibration token."""
     error: Figure
-    """``|X (W - W')^T| / |X W^T|``, Frobenius."""
-    error_basis: ErrorBasis
+    """``|X (W - W')^T| / |X W^T|``, Frobenius, on the sample of tokens."""
     seconds: float
     updated: bool
     """True where surviving weights were changed, so that mask and dense weights do not tell all."""

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from core.events import GroupRefined, ModuleEvent
+from core.statistics.sample import SAMPLE_TOKENS
 
 
 def module_table(events: Sequence[ModuleEvent]) -> pd.DataFrame:
@@ -25,7 +26,7 @@ def module_table(events: Sequence[ModuleEvent]) -> pd.DataFrame:
             "sparsity": event.sparsity,
             "dead_inputs": event.dead_inputs,
             "error": event.error,
-            "error_basis": event.error_basis,
+            "error_basis": f"the first {SAMPLE_TOKENS} calibration tokens",
             "updated": event.updated,
             "seconds": event.seconds,
             **event.report,

@@ -16,23 +16,9 @@ from pydantic import Field, model_validator
 from core.errors import InputError
 from core.lazy import torch
 from core.registry import Component, component_field
+from core.selection import smallest, trues_by_row
 
 Group = Literal["layer", "output", "input"]
-
-
-def smallest(scores: Float[torch.Tensor, "groups size"], count: int) -> Bool[torch.Tensor, "groups size"]:
-    """Marks exactly ``count`` smallest scores in each group (row); of equal scores the lowest index first.
-
-    Raises InputError where a score is NaN, which no order could place.
-    """
-    if scores.isnan().any():
-        raise InputError("The scores hold values that are not numbers; the model's weights or inputs are broken (NaN).")
-    if count == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    cut = scores.kthvalue(count, dim=1, keepdim=True).values
-    below, ties = scores < cut, scores == cut
-    room = count - below.sum(dim=1, keepdim=True)
-    return below | (ties & (ties.cumsum(dim=1) <= room))
 
 
 class Pattern(Component):
@@ -115,7 +101,7 @@ class Unstructured(Pattern):
 
     def violation(self, keep: Bool[torch.Tensor, "out in"], sparsity: float) -> str | None:
         groups = {"layer": keep.reshape(1, -1), "input": keep.T}.get(self.group, keep)
-        pruned = (~groups).sum(dim=1)
+        pruned = groups.shape[1] - trues_by_row(groups)
         expected = int(groups.shape[1] * sparsity)
         wrong = int((pruned != expected).sum())
         if not wrong:
@@ -164,7 +150,7 @@ class NM(Pattern):
         return ~smallest(scores.reshape(-1, self.m), self.m - self.n).reshape(scores.shape)
 
     def violation(self, keep: Bool[torch.Tensor, "out in"], sparsity: float) -> str | None:
-        kept = keep.reshape(-1, self.m).sum(dim=1)
+        kept = trues_by_row(keep.reshape(-1, self.m))
         wrong = int((kept != self.n).sum())
         return f"{wrong} of {len(kept)} groups of {self.m} do not keep exactly {self.n}" if wrong else None
 

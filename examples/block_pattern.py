@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from core import InputError, Pattern
-from core.patterns import smallest
+from core.selection import smallest
 
 
 class BlockSparsity(Pattern):

@@ -45,8 +45,8 @@ def compensation(seed: int, correlation: float, pattern: Pattern, sparsity: floa
         method.factor(stats).diagonal().numpy(),
         (inputs.T @ inputs).numpy(),
         tuple(steps),
-        (0.0, *(reconstruction_error(weight, step.weight, stats)[0] for step in steps)),
-        (0.0, *(reconstruction_error(weight, weight * _so_far(step), stats)[0] for step in steps)),
+        (0.0, *(reconstruction_error(weight, step.weight, inputs) for step in steps)),
+        (0.0, *(reconstruction_error(weight, weight * _so_far(step), inputs) for step in steps)),
     )
 
 

@@ -49,7 +49,7 @@ def small_inputs(
 def statistics_of(inputs: Float[torch.Tensor, "tokens columns"]) -> InputStatistics:
     """What methods need of these inputs, taken as one calibration sequence."""
     values = {}
-    for name in ("norm", "gram"):
+    for name in ("norm", "gram", "sample"):
         statistic = STATISTICS[name](inputs.shape[1], 1, inputs.device)
         statistic.update(inputs)
         values[name] = statistic.finish()
@@ -71,5 +71,5 @@ def outcome(
 ) -> Outcome:
     """``method`` on a small matrix."""
     pruned = method.prune(weight, stats, pattern, sparsity)
-    error, _ = reconstruction_error(weight, pruned.weight, stats)
+    error = reconstruction_error(weight, pruned.weight, stats["sample"])
     return Outcome(method.score(weight, stats).numpy(), pruned.keep.numpy(), error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -30,6 +30,15 @@ class Pruned:
     dead_inputs: torch.Tensor | None = None
     report: Mapping[str, float] = field(default_factory=dict)
     """Figures to tell, by name."""
+    untouched: bool = field(default=False, init=False)
+    """True where the survivors are known to be what they were: of what ``masked`` made."""
+
+    @classmethod
+    def masked(cls, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"]) -> Pruned:
+        """``weight`` under a mask, with nothing else changed."""
+        pruned = cls(weight * keep, keep)
+        object.__setattr__(pruned, "untouched", True)  # frozen, and not to be claimed by anybody else
+        return pruned
 
 
 class Method(Component):
@@ -45,6 +54,8 @@ class Method(Component):
     """Names of the statistics that ``prune`` reads."""
     group: ClassVar[Group] = "layer"
     """The comparison group of unstructured pruning unless the user chooses one."""
+    joint: ClassVar[bool] = False
+    """True where matrices that read the same input are better pruned together; the engine then calls ``prune_joint``."""
     exact: ClassVar[bool] = True
     """False where the method meets the sparsity only roughly; the engine then checks no counts."""
 
@@ -73,7 +84,7 @@ class Method(Component):
         self, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"], stats: InputStatistics
     ) -> Pruned:
         """``weight`` under a mask that was chosen from ``score``."""
-        return Pruned(weight * keep, keep)
+        return Pruned.masked(weight, keep)
 
     def together(self, pattern: Pattern) -> int | None:
         """How many columns an unstructured mask is chosen in at a time, each with its exact count; None: all of them."""
@@ -88,6 +99,17 @@ class Method(Component):
         sparsity: float,
     ) -> Pruned:
         """Prunes ``weight`` (float32, left as it is) to ``sparsity`` under ``pattern``."""
+
+    def prune_joint(
+        self,
+        weights: Sequence[Float[torch.Tensor, "_ in"]],
+        stats: InputStatistics,
+        patterns: Sequence[Pattern],
+        sparsities: Sequence[float],
+    ) -> list[Pruned]:
+        """What ``prune`` makes of each of ``weights``, which all read the input that ``stats`` describe."""
+        each = zip(weights, patterns, sparsities, strict=True)
+        return [self.prune(weight, stats, pattern, sparsity) for weight, pattern, sparsity in each]
 
 
 class ScoreMethod(Method):

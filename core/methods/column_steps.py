@@ -44,7 +44,7 @@ def column_steps(
     steps: list[ColumnStep] = []
     before = weight.masked_fill(stats["gram"].diagonal() == 0, 0)
 
-    def watch(column: int, rows: torch.Tensor, keep: torch.Tensor, error: torch.Tensor) -> None:
+    def watch(rows: torch.Tensor, keep: torch.Tensor, column: int, error: torch.Tensor) -> None:
         nonlocal before
         decided = torch.arange(len(rows), device=rows.device) <= column
         after = torch.where(decided & ~keep.T, 0, rows.T)  # pruned weights are 0 but for rounding

@@ -6,7 +6,10 @@ Source: SparseGPT (arXiv 2301.00774), algorithm 1, with its lazy updates across 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field
@@ -14,15 +17,30 @@ from pydantic import BaseModel, Field
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Pruned
-from core.methods.rounding import fit_grid
+from core.methods.rounding import Grid, fit_grid
 from core.registry import ADVANCED
+from core.selection import is_finite, refuse_nan, smallest
 from core.statistics import InputStatistics
 
-Choose = Callable[[int, "torch.Tensor"], "torch.Tensor"]
+Choose: TypeAlias = Callable[[int, "torch.Tensor"], "torch.Tensor"]
 """(first column, saliency [out, columns]) -> keep [out, columns]."""
-Watch = Callable[[int, "torch.Tensor", "torch.Tensor", "torch.Tensor"], None]
-"""Told of every column when the sweep leaves it: (column, weight [in, out], keep [in, out], error [out]), all but the first
-the sweep's own tensors, which go on changing."""
+Watch = Callable[["torch.Tensor", "torch.Tensor", int, "torch.Tensor"], None]
+"""Told of every column when the sweep leaves it: (weight [in, out], keep [in, out], column, error [out]); the tensors are
+the sweep's own, which go on changing."""
+
+_SMALL = 200
+"""Up to this size a factorisation is left to LAPACK."""
+
+
+@dataclass(frozen=True)
+class LowestOfEach:
+    """The choice of N:M: of every ``m`` consecutive inputs the ``drop`` least salient go."""
+
+    drop: int
+    m: int
+
+    def __call__(self, start: int, saliency: Float[torch.Tensor, "out columns"]) -> Bool[torch.Tensor, "out columns"]:
+        return ~smallest(saliency.reshape(-1, self.m), self.drop).reshape(saliency.shape)
 
 
 class SweepOptions(BaseModel, frozen=True):
@@ -70,7 +88,7 @@ class SweepOptions(BaseModel, frozen=True):
     def factor(self, stats: InputStatistics) -> Float[torch.Tensor, "in in"]:
         """The inverse factor of the inputs' Gram matrix, once for all modules that share them. Raises InputError."""
         gram = stats["gram"]
-        if not gram.isfinite().all():
+        if not is_finite(gram):
             raise InputError(
                 "The inputs hold values that are not finite; the model is broken, or its data type too small."
             )
@@ -90,9 +108,21 @@ class SweepOptions(BaseModel, frozen=True):
         watch: Watch | None = None,
     ) -> Pruned:
         """The weight after the sweep; the weights of dead inputs are zeroed before it."""
+        (swept,) = self.sweep_joint([weight], stats, choose, span, watch)
+        return swept
+
+    def sweep_joint(
+        self,
+        weights: Sequence[Float[torch.Tensor, "_ in"]],
+        stats: InputStatistics,
+        choose: Choose,
+        span: int | None = None,
+        watch: Watch | None = None,
+    ) -> list[Pruned]:
+        """One sweep over the rows of all ``weights``, which read the same input: errors go along a row."""
         dead = stats["gram"].diagonal() == 0
         updated, keep = sweep(
-            weight.masked_fill(dead, 0),
+            torch.cat([weight.masked_fill(dead, 0) for weight in weights]),
             self.factor(stats),
             choose,
             self.blocksize,
@@ -102,9 +132,18 @@ class SweepOptions(BaseModel, frozen=True):
             self.symmetric,
             watch,
         )
+        heights = [len(weight) for weight in weights]
+        # Copies, since parts of one tensor would stay in memory, and be saved, together.
+        own = partial(torch.clone, memory_format=torch.contiguous_format)
+        return [
+            Pruned(own(weight), own(kept), dead, self.report(weight))
+            for weight, kept in zip(updated.split(heights), keep.split(heights), strict=True)
+        ]
+
+    def report(self, weight: Float[torch.Tensor, "out in"]) -> dict[str, float]:
+        """The figures a matrix of this shape has to tell."""
         shape = (weight.shape[0], weight.shape[1])
-        report = {"bits": float(self.bits), "grid_bits": float(self.grid_bits(shape))} if self.bits else {}
-        return Pruned(updated, keep, dead, report)
+        return {"bits": float(self.bits), "grid_bits": float(self.grid_bits(shape))} if self.bits else {}
 
     def block(self, span: int | None) -> int:
         """The columns of a block as the sweep takes them."""
@@ -126,8 +165,25 @@ def inverse_factor(gram: Float[torch.Tensor, "in in"], damping: float) -> Float[
     diagonal = damped.diagonal()
     diagonal[diagonal == 0] = 1
     diagonal += damping * diagonal.mean()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return _inverse_factor(damped)
+
+
+def _inverse_factor(h: Float[torch.Tensor, "in in"]) -> Float[torch.Tensor, "in in"]:
+    """U is the inverse of the upper triangular R with ``H = R R^T``; by halves, so that nearly all of it is products.
+
+    ``R = [[R1, S], [0, R2]]``: R2 follows from H's last quarter, ``S = H12 R2^-T``, and R1 from ``H11 - S S^T``.
+    """
+    if len(h) <= _SMALL:
+        r = torch.linalg.cholesky(h.flip(0, 1)).flip(0, 1)
+        small: torch.Tensor = torch.linalg.solve_triangular(r, torch.eye(len(r), device=r.device), upper=True)
+        return small
+    half = len(h) // 2
+    u2 = _inverse_factor(h[half:, half:])
+    s = h[:half, half:] @ u2.T
+    u1 = _inverse_factor(torch.addmm(h[:half, :half], s, s.T, alpha=-1))
+    factor = torch.zeros_like(h)
+    factor[:half, :half], factor[half:, half:] = u1, u2
+    factor[:half, half:] = (u1 @ s).neg_() @ u2
     return factor
 
 
@@ -161,33 +217,88 @@ def sweep(
     each weight is subtracted along ``U[j, j:]``: at once inside the block, for all later columns when the block ends, which
     is when ``watch`` is told of its last column.
     """
-    rows = weight.T.contiguous().clone()  # one row an input: the inner loop then runs over contiguous memory
+    rows = weight.T.clone(memory_format=torch.contiguous_format)  # a row an input: the inner loop runs along memory
     keep = torch.ones_like(rows, dtype=torch.bool)
-    columns = len(rows)
     blocksize = whole(blocksize, span, bits_group)
-    span = span or blocksize
-    grid = fit_grid(weight, bits, symmetric) if bits else None
-    for start in range(0, columns, blocksize):
-        stop = min(start + blocksize, columns)
-        block, block_keep, u = rows[start:stop], keep[start:stop], factor[start:stop, start:stop]
-        pivots = u.diagonal()[:, None]
-        errors = torch.zeros_like(block)
-        for j in range(stop - start):
-            if j % span == 0:
-                ahead = slice(j, j + span)
-                block_keep[ahead] = choose(start + j, (block[ahead] / pivots[ahead]).square().T).T
-            if bits and bits_group and j % bits_group == 0:
-                grid = fit_grid(block[j : j + bits_group].T, bits, symmetric)
-            target = block[j].masked_fill(~block_keep[j], 0)
-            if grid is not None:
-                target = grid.round(target)
-            errors[j] = (block[j] - target) / pivots[j]
-            block[j:].addr_(u[j, j:], errors[j], alpha=-1)
-            if grid is not None:
-                block[j] = target  # to the last bit on the grid
-            if watch is not None and start + j + 1 < stop:
-                watch(start + j, rows, keep, errors[j])
-        rows[stop:] -= factor[start:stop, stop:].T @ errors
+    rounding = Rounding(fit_grid(weight, bits, symmetric), bits, bits_group, symmetric) if bits else None
+    plain = rounding is None and watch is None and (span is None or isinstance(choose, LowestOfEach))
+    for start in range(0, len(rows), blocksize):
+        stop = min(start + blocksize, len(rows))
+        block = Block(start, rows[start:stop], keep[start:stop], factor[start:stop, start:stop])
+        if plain and rows.device.type == "cpu":
+            errors = _eliminated(block, choose)
+        else:
+            told = partial(watch, rows, keep) if watch else None
+            errors = _eliminated_by_column(block, choose, span or blocksize, rounding, told)
+        rows[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
         if watch is not None:
-            watch(stop - 1, rows, keep, errors[-1])
-    return (rows * keep).T.contiguous(), keep.T.contiguous()
+            watch(rows, keep, stop - 1, errors[-1])
+    return rows.mul_(keep).T, keep.T
+
+
+@dataclass(frozen=True)
+class Block:
+    """The columns from ``start`` on as the sweep holds them, a row an input."""
+
+    start: int
+    weight: Float[torch.Tensor, "columns out"]
+    keep: Bool[torch.Tensor, "columns out"]
+    factor: Float[torch.Tensor, "columns columns"]
+
+    def choose(self, choose: Choose, columns: slice) -> None:
+        """Fills ``keep`` for ``columns`` of the block."""
+        pivots = self.factor.diagonal()[columns, None]
+        self.keep[columns] = choose(self.start + columns.start, (self.weight[columns] / pivots).square().T).T
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The grid of the whole rows, and how to fit another to the columns that share one."""
+
+    grid: Grid
+    bits: int
+    bits_group: int | None
+    symmetric: bool
+
+
+def _eliminated(block: Block, choose: Choose) -> Float[torch.Tensor, "columns out"]:
+    """The errors; what they change in the block is done there."""
+    from core.methods.elimination import eliminate, eliminate_lowest  # compiled when it is needed
+
+    errors = torch.empty_like(block.weight)
+    weight, factor = block.weight.numpy(), block.factor.contiguous().numpy()
+    if isinstance(choose, LowestOfEach):
+        refuse_nan(block.weight)
+        eliminate_lowest(weight, block.keep.numpy(), factor, errors.numpy(), choose.drop, choose.m)
+    else:
+        block.choose(choose, slice(0, len(weight)))
+        eliminate(weight, block.keep.numpy(), factor, errors.numpy())
+    return errors
+
+
+def _eliminated_by_column(
+    block: Block,
+    choose: Choose,
+    span: int,
+    rounding: Rounding | None,
+    watch: Callable[[int, torch.Tensor], None] | None,
+) -> Float[torch.Tensor, "columns out"]:
+    """The same, choosing ``span`` columns at a time, rounding, and telling ``watch`` of every column but the last."""
+    weight, u = block.weight, block.factor
+    errors = torch.empty_like(weight)
+    grid = rounding.grid if rounding else None
+    for j in range(len(weight)):
+        if j % span == 0:
+            block.choose(choose, slice(j, j + span))
+        if rounding and rounding.bits_group and j % rounding.bits_group == 0:
+            grid = fit_grid(weight[j : j + rounding.bits_group].T, rounding.bits, rounding.symmetric)
+        target = weight[j].masked_fill(~block.keep[j], 0)
+        if grid is not None:
+            target = grid.round(target)
+        errors[j] = (weight[j] - target) / u[j, j]
+        weight[j:].addr_(u[j, j:], errors[j], alpha=-1)
+        if grid is not None:
+            weight[j] = target  # to the last bit on the grid
+        if watch is not None and j + 1 < len(weight):
+            watch(block.start + j, errors[j])
+    return errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from jaxtyping import Bool, Float
@@ -9,8 +10,8 @@ from pydantic import Field
 
 from core.lazy import torch
 from core.methods.base import Method, Pruned
-from core.methods.column_sweep import SweepOptions, Watch, given
-from core.patterns import Group, Pattern
+from core.methods.column_sweep import Choose, LowestOfEach, SweepOptions, Watch, given
+from core.patterns import NM, Group, Pattern
 from core.reference import Reference
 from core.registry import ADVANCED
 from core.statistics import InputStatistics
@@ -47,6 +48,7 @@ class SparseGPT(SweepOptions, Method):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
     group: ClassVar[Group] = "layer"
+    joint: ClassVar[bool] = True
 
     selection: Literal["block", "matrix"] = Field(
         "block",
@@ -85,8 +87,29 @@ class SparseGPT(SweepOptions, Method):
         watch: Watch | None = None,
     ) -> Pruned:
         """Prunes ``weight`` (float32, left as it is) to ``sparsity``; ``watch`` is told of every column."""
-        pattern = pattern.resolve(self.group)
+        (pruned,) = self.prune_joint([weight], stats, [pattern], [sparsity], watch)
+        return pruned
+
+    def prune_joint(
+        self,
+        weights: Sequence[Float[torch.Tensor, "_ in"]],
+        stats: InputStatistics,
+        patterns: Sequence[Pattern],
+        sparsities: Sequence[float],
+        watch: Watch | None = None,
+    ) -> list[Pruned]:
+        """One sweep over all rows: a row's errors go along the row, so only the masks know where a matrix ends."""
+        heights = [len(weight) for weight in weights]
+        patterns = [pattern.resolve(self.group) for pattern in patterns]
+
+        def chosen(start: int, scores: torch.Tensor) -> torch.Tensor:
+            parts = zip(scores.split(heights), patterns, sparsities, strict=True)
+            return torch.cat([pattern.keep(part, sparsity) for part, pattern, sparsity in parts])
+
+        choose: Choose = chosen
+        span = patterns[0].span
         if self.whole_matrix:
-            keep = pattern.keep(self.score(weight, stats), sparsity)
-            return self.sweep(weight, stats, given(keep), watch=watch)
-        return self.sweep(weight, stats, lambda start, saliency: pattern.keep(saliency, sparsity), pattern.span, watch)
+            choose, span = given(chosen(0, self.score(torch.cat([*weights]), stats))), None
+        elif isinstance(nm := patterns[0], NM) and len({*patterns}) == 1:
+            choose = LowestOfEach(drop=nm.m - nm.n, m=nm.m)
+        return self.sweep_joint(weights, stats, choose, span, watch)

@@ -85,4 +85,4 @@ class WandaVariant(Method):
                 "The scores hold values that are not numbers; the model's weights or inputs are broken (NaN)."
             )
         keep = ~prune_adaptively(scores, sparsity)[0] if sparsity else torch.ones_like(weight, dtype=torch.bool)
-        return Pruned(weight * keep, keep)
+        return Pruned.masked(weight, keep)

@@ -264,6 +264,6 @@ class Barber(BlockStage):
     ) -> Pruned:
         """``pruned`` once ``keep`` takes the place of its mask: survivors are dense, or keep what an update made of them."""
         if not self.keep_reconstruction:
-            return Pruned(dense * keep, keep)
+            return Pruned.masked(dense, keep)
         grown = keep & ~pruned.keep
         return Pruned(torch.where(grown, dense, pruned.weight) * keep, keep, pruned.dead_inputs)

@@ -12,9 +12,10 @@ from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method
 from core.methods.ria import PLUG_AND_PLAY
-from core.patterns import NM, MixedNM, Pattern, smallest
+from core.patterns import NM, MixedNM, Pattern
 from core.reference import Reference
 from core.registry import ADVANCED
+from core.selection import smallest
 from core.stages.base import Choice, MaskStage, Report
 
 Importance = Literal["sum", "retained_degree", "retained_degree_output"]

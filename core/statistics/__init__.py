@@ -2,8 +2,8 @@
 
 from core.discovery import import_all
 from core.statistics.base import STATISTICS, InputStatistics, Statistic
-from core.statistics.collect import Collector
+from core.statistics.collect import AllRead, Collector
 
 import_all(__name__, __path__)
 
-__all__ = ["STATISTICS", "Collector", "InputStatistics", "Statistic"]
+__all__ = ["STATISTICS", "AllRead", "Collector", "InputStatistics", "Statistic"]

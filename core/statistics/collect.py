@@ -10,20 +10,27 @@ from core.lazy import torch
 from core.statistics.base import STATISTICS, InputStatistics, Statistic
 
 
+class AllRead(Exception):
+    """Every module has read its input; what the block would still compute is of no use."""
+
+
 class Collector:
     """Watches modules while their block runs; modules that read the very same tensor share one set of statistics.
 
     Use as a context manager: hooks are removed on the way out, whatever happens. Call ``next_batch`` before every
-    forward of the block.
+    forward of the block. With ``stop`` AllRead is raised out of that forward as soon as each module has read once.
     """
 
-    def __init__(self, modules: Mapping[str, torch.nn.Module], needs: Iterable[str], sequences: int) -> None:
-        self._modules = modules
+    def __init__(
+        self, modules: Mapping[str, torch.nn.Module], needs: Iterable[str], sequences: int, stop: bool = False
+    ) -> None:
+        self._modules, self._stop = modules, stop
         self._needs = sorted(needs)
         self._sequences = sequences
         self._source: dict[str, str] = {}  # module -> the module whose statistics it shares
         self._running: dict[str, list[Statistic]] = {}
         self._batch: list[tuple[torch.Tensor, str]] = []
+        self._read: set[str] = set()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -37,10 +44,11 @@ class Collector:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        self._batch.clear()
+        self.next_batch()
 
     def next_batch(self) -> None:
         self._batch.clear()
+        self._read.clear()
 
     def finish(self) -> dict[str, InputStatistics]:
         """The statistics by module name; modules with the same input hold the same object."""
@@ -62,6 +70,9 @@ class Collector:
             if source == name:
                 self._batch.append((x, name))
                 self._update(name, x.reshape(-1, x.shape[-1]).float())
+            self._read.add(name)
+            if self._stop and len(self._read) == len(self._modules):
+                raise AllRead
 
         return hook
 

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from core.lazy import torch
 from core.statistics.base import Statistic
 
-SAMPLE_TOKENS = 256
+SAMPLE_TOKENS = 64
 
 
 class Sample(Statistic):
-    """The first 256 calibration tokens' inputs; shape [min(256, tokens), in]. The same tokens whatever the batch size."""
+    """The first 64 calibration tokens' inputs; shape [min(64, tokens), in]. The same tokens whatever the batch size."""
 
     name: ClassVar[str] = "sample"
 

@@ -33,10 +33,19 @@ def show(
     st.caption(caption)
 
 
+_EARLIER_BASES = {"gram": "all calibration tokens", "sample": "the first 256 calibration tokens"}
+"""What runs of earlier versions call it."""
+
+
 def error_caption(table: pd.DataFrame) -> str:
     """What the reconstruction errors of a run were measured on."""
-    tokens = "all calibration tokens" if (table.error_basis == "gram").all() else "the first 256 calibration tokens"
-    return f"How far each module's output moved, |X(W − W′)ᵀ| ÷ |XWᵀ|, on {tokens}. Click a cell to select the module."
+    return f"{error_note(table)} Click a cell to select the module."
+
+
+def error_note(table: pd.DataFrame) -> str:
+    """The same without what can be done on a page."""
+    bases = {_EARLIER_BASES.get(basis, basis) for basis in table.error_basis}
+    return f"How far each module's output moved, |X(W − W′)ᵀ| ÷ |XWᵀ|, on {' or '.join(sorted(bases))}."
 
 
 def _select(key: str) -> None:

@@ -15,6 +15,7 @@ from dashboard.components import text
 from dashboard.components.charts.allocation import BlockSparsity, allocation_lines
 from dashboard.components.charts.grid import ERROR, SPARSITY, Quantity, module_grid
 from dashboard.components.charts.sparsity import target_bars
+from dashboard.components.grid import error_note
 from dashboard.report.parts import Chart, Fact, Listing, Section, Table, cell, table_of
 
 _MODULES = {
@@ -154,9 +155,7 @@ def grid_chart(chart: str, table: pd.DataFrame, quantity: Quantity, note: str) -
 
 
 def _errors(table: pd.DataFrame) -> Section:
-    tokens = "all calibration tokens" if (table.error_basis == "gram").all() else "the first 256 calibration tokens"
-    note = f"How far each module's output moved, |X(W − W′)ᵀ| ÷ |XWᵀ|, on {tokens}."
-    return Section("Reconstruction error", charts=(grid_chart("error-grid", table, ERROR, note),))
+    return Section("Reconstruction error", charts=(grid_chart("error-grid", table, ERROR, error_note(table)),))
 
 
 def _modules(table: pd.DataFrame) -> Table:

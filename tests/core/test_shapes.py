@@ -22,7 +22,7 @@ WRONG = {
     "one axis for two": lambda: Unstructured(group="layer").keep(torch.ones(3), 0.5),
     "integers for floats": lambda: Wanda().score(torch.ones(3, 4, dtype=torch.int64), EMPTY),
     "not square": lambda: inverse_factor(torch.ones(3, 4), 0.1),
-    "two shapes that should agree": lambda: reconstruction_error(torch.ones(3, 4), torch.ones(4, 3), EMPTY),
+    "two shapes that should agree": lambda: reconstruction_error(torch.ones(3, 4), torch.ones(4, 3), torch.ones(2, 4)),
     "two axes for one, in NumPy": lambda: evaluation_windows(np.ones((4, 8), dtype=np.int32), None, 8),
     "a statistic": lambda: STATISTICS["norm"](4, 1, torch.device("cpu")).update(torch.ones(4)),
     "a weight": lambda: write_weight(torch.nn.Linear(2, 2), torch.ones(4)),

@@ -67,7 +67,7 @@ def test_equal_their_definitions_in_float64(block, inputs):
     x = inputs.reshape(-1, 8).double()
     torch.testing.assert_close(stats["norm"].double(), (x.square().sum(0) / 6).sqrt(), rtol=1e-6, atol=0)
     torch.testing.assert_close(stats["gram"].double(), 2 / 6 * x.T @ x, rtol=1e-5, atol=1e-5)
-    assert torch.equal(stats["sample"], inputs.reshape(-1, 8)[:256])
+    assert torch.equal(stats["sample"], inputs.reshape(-1, 8)[:64])
 
 
 def test_the_input_of_a_later_module_is_what_the_block_computes(block, inputs):
@@ -75,7 +75,7 @@ def test_the_input_of_a_later_module_is_what_the_block_computes(block, inputs):
         x = (block.q(inputs) + block.k(inputs) * block.v(inputs)).reshape(-1, 8)
     stats = collect(block, inputs, 3)["o"]
     torch.testing.assert_close(stats["norm"], (x.square().sum(0) / 6).sqrt(), rtol=1e-5, atol=0)
-    torch.testing.assert_close(stats["sample"], x[:256], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(stats["sample"], x[:64], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS))
@@ -87,12 +87,12 @@ def test_batch_size_changes_nothing(block, inputs, name):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 6])
-def test_the_sample_is_the_first_256_tokens(inputs, batch_size):
-    """50 does not divide 256: the sample ends inside the sixth sequence."""
+def test_the_sample_is_the_first_64_tokens(inputs, batch_size):
+    """50 does not divide 64: the sample ends inside the second sequence."""
     block = nn.Sequential(nn.Linear(8, 8))
     sample = collect(block, inputs, batch_size, {"sample"})["0"]["sample"]
-    assert SAMPLE_TOKENS == 256
-    assert torch.equal(sample, inputs.reshape(300, 8)[:256])
+    assert SAMPLE_TOKENS == 64
+    assert torch.equal(sample, inputs.reshape(300, 8)[:64])
 
 
 def test_a_short_text_is_all_sample(block, inputs):

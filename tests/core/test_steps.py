@@ -34,10 +34,10 @@ def test_the_last_column_leaves_what_the_solver_returns(method, pattern, sparsit
     stats = statistics_of(*inputs)
     steps, pruned = column_steps(method, weight, stats, pattern, sparsity)
     real = method.prune(weight, stats, pattern, sparsity)
-    assert torch.equal(pruned.weight, real.weight)
+    torch.testing.assert_close(pruned.weight, real.weight, rtol=1e-5, atol=1e-6)  # the compiled loop adds up otherwise
     assert torch.equal(pruned.keep, real.keep)
     assert [step.column for step in steps] == list(range(12))
-    assert torch.equal(steps[-1].weight, real.weight)
+    assert torch.equal(steps[-1].weight, pruned.weight)
     assert torch.equal(steps[-1].keep, real.keep)
 
 

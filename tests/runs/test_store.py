@@ -67,7 +67,6 @@ def pruned_module(name: str, keep: torch.Tensor, updated: bool = True) -> Module
         target=0.5,
         pruned=int((~keep).sum()),
         error=0.25,
-        error_basis="sample",
         seconds=0.1,
         updated=updated,
     )

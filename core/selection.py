@@ -1,0 +1,101 @@
+"""Exact selection: which entries of each row are the smallest, and how many a row marks."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from core.errors import InputError
+from core.lazy import torch
+
+_FEW = 8
+"""In rows this short every pair is compared, which is faster than finding each row's cut."""
+
+
+def smallest(scores: Float[torch.Tensor, "groups size"], count: int) -> Bool[torch.Tensor, "groups size"]:
+    """Marks exactly ``count`` smallest scores in each group (row); of equal scores the lowest index first.
+
+    Raises InputError where a score is NaN, which no order could place.
+    """
+    refuse_nan(scores)
+    if count == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    if scores.shape[1] <= _FEW:
+        return _smallest_of_few(scores, count)
+    cut = _cut(scores, count)
+    marked = scores <= cut
+    if trues(marked) == count * len(scores):
+        return marked
+    _leave_out_late_ties(scores == cut, marked, count)
+    return marked
+
+
+def _leave_out_late_ties(ties: torch.Tensor, marked: torch.Tensor, count: int) -> None:
+    """Unmarks, of the scores that equal their row's cut, those for which no room is left: the row's last ones."""
+    room = trues_by_row(ties) - (trues_by_row(marked) - count)
+    row, column = _places(ties)
+    late = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row) >= room[row]
+    marked[row[late], column[late]] = False
+
+
+def _places(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and column of each True, row by row."""
+    if mask.device.type != "cpu":
+        row, column = mask.nonzero(as_tuple=True)
+        return row, column
+    flat = torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return flat // mask.shape[1], flat % mask.shape[1]
+
+
+def refuse_nan(scores: Float[torch.Tensor, ...]) -> None:
+    """Raises InputError where a score is NaN."""
+    if scores.sum().isnan() and scores.isnan().any():  # a sum is a fraction of the cost, and NaN where any score is
+        raise InputError("The scores hold values that are not numbers; the model's weights or inputs are broken (NaN).")
+
+
+def _smallest_of_few(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """By rank: how many of its group come before each score."""
+    columns = scores.T.contiguous().unbind()
+    size = len(columns)
+    # At first each score comes after all to its left; every pair that proves otherwise moves one place from left to right.
+    places = torch.arange(size, dtype=torch.uint8, device=scores.device)[:, None].repeat(1, len(scores))
+    before = places.unbind()
+    for left, right in combinations(range(size), 2):
+        wrong = (columns[left] > columns[right]).view(torch.uint8)
+        before[left].add_(wrong)
+        before[right].sub_(wrong)
+    return (places < count).T.contiguous()
+
+
+def _cut(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """The ``count``-th smallest of each row, [groups, 1]."""
+    if scores.device.type != "cpu":
+        return scores.kthvalue(count, dim=1, keepdim=True).values
+    # NumPy's selection is several times faster than PyTorch's on the CPU.
+    return torch.from_numpy(np.partition(scores.numpy(), count - 1, axis=1)[:, count - 1 : count])
+
+
+def trues(mask: Bool[torch.Tensor, ...]) -> int:
+    """How many entries are True."""
+    return int(np.count_nonzero(mask.numpy())) if mask.device.type == "cpu" else int(mask.count_nonzero())
+
+
+def trues_by_row(mask: Bool[torch.Tensor, "rows size"]) -> Int[torch.Tensor, " rows"]:
+    """How many entries of each row are True."""
+    if mask.shape[1] <= _FEW:
+        counts = torch.zeros(len(mask), dtype=torch.uint8, device=mask.device)
+        for column in mask.unbind(dim=1):
+            counts += column
+        return counts.long()
+    if mask.device.type != "cpu":
+        return mask.sum(dim=1)
+    if len(mask) == 1:
+        return torch.tensor([trues(mask)])
+    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
+
+
+def is_finite(values: Float[torch.Tensor, ...]) -> bool:
+    """Whether every value is finite."""
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())  # the sum may overflow where no value does
