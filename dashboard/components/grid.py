@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -22,9 +24,10 @@ def show(
     """Draws ``quantity`` of every module; a click selects the module on all pages."""
     blocks = blocks or int(table.block.max()) + 1
     labels = labels or table.label.unique().tolist()
+    shown = table[["block", "label", quantity.column]]
     with st.container(key=f"framed_{key}"):
         plot.show(
-            module_grid(table, quantity, blocks, labels, _generation(key, selection)),
+            partial(module_grid, shown, quantity, blocks, labels, _generation(key, selection)),
             key,
             on_select=lambda: _select(key),
             selection_mode="points",

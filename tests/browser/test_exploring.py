@@ -1,0 +1,54 @@
+"""Scores, Learn and Runs as a user goes through them; on the real model."""
+
+import pytest
+from playwright.sync_api import expect
+
+from scripts.browsing import click_cell, settled
+from tests.browser.acting import PATIENCE
+
+pytestmark = [pytest.mark.browser, pytest.mark.real]
+
+
+def test_scores_learn_and_runs(page, address, two_runs):
+    page.goto(f"{address}/scores?run={two_runs[0].id}")
+    settled(page)
+    page.locator(".st-key-scores_grid .nsewdrag.drag").first.wait_for()
+    click_cell(page, "scores_grid", block=0, row=4)
+    expect(page.get_by_role("heading", name="model.layers.0.mlp.gate_proj")).to_be_visible()
+    page.get_by_role("button", name="Compute the scores of block 0").click()
+    whole = page.locator(".st-key-map_whole_own")
+    expect(whole.locator(".heatmaplayer image").first).to_be_attached(timeout=PATIENCE)
+    expect(page.get_by_text("Overlap (Jaccard)")).to_be_visible()
+
+    page.get_by_test_id("stTopNavLink").filter(has_text="Learn").click()
+    page.get_by_role("radio", name="SparseGPT").click()
+    expect(page.get_by_role("heading", name="SparseGPT: the others make up for it")).to_be_visible()
+    step = page.get_by_role("slider", name="Columns done")
+    expect(step).to_have_value("0")
+    page.get_by_role("button", name="Step", exact=True).click()
+    expect(step).to_have_value("1")
+    page.get_by_role("button", name="Play").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(step).to_have_value("3")
+    page.get_by_role("button", name="Reset").click()
+    expect(step).to_have_value("0")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    settled(page)
+
+    page.get_by_test_id("stTopNavLink").filter(has_text="Runs").click()
+    table = page.get_by_test_id("stDataFrame")
+    expect(table).to_be_visible()
+    page.get_by_role("textbox", name="Filter").fill("no such run")
+    page.get_by_role("textbox", name="Filter").press("Enter")
+    expect(page.get_by_text("No run matches.")).to_be_visible()
+    page.get_by_role("textbox", name="Filter").fill("smollm2")
+    page.get_by_role("textbox", name="Filter").press("Enter")
+    expect(table).to_be_visible()
+    settled(page)
+    for row in (0, 1):  # the marks before the rows, painted on a canvas; 35 pixels a row, below the head
+        table.click(position={"x": 20, "y": 35 * (row + 1) + 17})
+        settled(page)
+    expect(page.get_by_role("heading", name="2 runs selected")).to_be_visible()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_role("heading", name="What changed between these two?")).to_be_visible()
+    assert "with=" in page.url
