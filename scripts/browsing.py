@@ -92,6 +92,14 @@ def browsing(path: str) -> Iterator[Browser]:
         started.close()
 
 
+def renderers(browser: Browser) -> set[int]:
+    """The ids of the processes that hold pages."""
+    asked = browser.new_browser_cdp_session()
+    found = asked.send("SystemInfo.getProcessInfo")["processInfo"]
+    asked.detach()
+    return {process["id"] for process in found if process["type"] == "renderer"}
+
+
 @contextmanager
 def serving(log: Path, environment: dict[str, str] | None = None) -> Iterator[str]:
     """Serves the app; gives its address. What it prints goes to ``log``."""

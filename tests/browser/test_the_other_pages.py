@@ -1,10 +1,14 @@
 """Scores, Learn and Runs as a user goes through them; on the real model."""
 
+import psutil
 import pytest
 from playwright.sync_api import expect
 
-from scripts.browsing import click_cell, settled
-from tests.browser.acting import PATIENCE
+from core.settings import Settings
+from core.store import Store
+from scripts.browsing import click_cell, renderers, settled
+from tests.browser.acting import PATIENCE, session
+from tests.browser.large import LABEL, MODULE, add_large_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
@@ -52,3 +56,22 @@ def test_scores_learn_and_runs(page, address, two_runs):
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("heading", name="What changed between these two?")).to_be_visible()
     assert "with=" in page.url
+
+
+def test_a_large_matrix_leaves_the_browser_small(browser, address, home, two_runs, record_property):
+    run = add_large_run(Store.open(Settings(home=home)))
+    before = renderers(browser)
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    with session(context) as page:
+        page.goto(f"{address}/scores?run={run.id}&block=0&module={LABEL}")
+        expect(page.get_by_role("heading", name=MODULE)).to_be_visible()
+        for map_ in ("whole_own", "whole_other", "window_own", "window_other"):
+            expect(page.locator(f".st-key-map_{map_} .heatmaplayer image").first).to_be_attached()
+        settled(page)
+        page.wait_for_timeout(1000)
+        found = [psutil.Process(pid).memory_info().rss / 1e6 for pid in renderers(browser) - before]
+    context.close()
+    record_property("megabytes of the renderer", max(found))
+    print(f"a score map of 4096 x 11008 in the browser: {max(found):.0f} MB resident, shared code included")
+    assert len(found) == 1
+    assert found[0] < 300
