@@ -34,8 +34,9 @@ def show(
             alt=f"{quantity.title} of every module: blocks 0 to {blocks - 1} from left to right, "
             f"{', '.join(labels)} from top to bottom. {_extremes(table, quantity)}",
         )
-        if selection.block is not None and selection.label in labels and selection.block < blocks:
-            place = frame(blocks, labels, selection.block, selection.label)
+        block, label = selection.block, selection.label
+        if block is not None and block < blocks and label is not None and label in labels:
+            place = frame(blocks, labels, block, label)
             st.html(f'<div class="module-frame" style="{place}; border-color: {plot.color(SELECTED)}"></div>')
     st.caption(caption)
 

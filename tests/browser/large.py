@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from core.config import RunConfig, identify
+from core.config import Calibration, RunConfig, identify
 from core.evaluation.result import perplexity
 from core.measurements.scores import Scores, inputs_file
 from core.methods.magnitude import Magnitude
@@ -20,7 +20,7 @@ MODULE = f"model.layers.0.{LABEL}"
 
 
 def add_large_run(store: Store) -> Run:
-    config = RunConfig(method=Wanda(), sparsity=0.5, seed=4096)
+    config = RunConfig(method=Wanda(), calibration=Calibration(seed=4096))
     attempt, _ = store.submit(config, identify(config))
     store.start(attempt.id)
     generator = torch.Generator().manual_seed(0)
