@@ -9,6 +9,6 @@ from dashboard.components.shell import ABOUT, FAVICON, navigation
 if __name__ == "__main__":
     st.set_page_config(page_title="PruneScope", page_icon=FAVICON, layout="wide", menu_items={"About": ABOUT})
     page = navigation()
-    tour.card()
+    tour.card(page.title)
     page.run()
     tour.reopen()

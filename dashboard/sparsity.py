@@ -1,5 +1,7 @@
 """Where did the zeros go?"""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -154,7 +156,7 @@ def _module(run: Run, table: pd.DataFrame, selection: state.Selection, pattern: 
     for place, values, kind in ((left, rows, "rows (outputs)"), (right, columns, "columns (inputs)")):
         with place:
             plot.show(
-                line_histogram(values, kind),
+                partial(line_histogram, values, kind),
                 f"histogram_{kind}",
                 alt=f"Histogram of the sparsity of the {kind}: from {values.min():.3g} to {values.max():.3g}.",
             )
@@ -177,7 +179,7 @@ def _targets(table: pd.DataFrame, selection: state.Selection) -> None:
     else:
         shown, names, axis = by_block(table), "block", "Decoder block"
     plot.show(
-        target_bars(shown[names].astype(str).tolist(), shown.sparsity.tolist(), shown.target.tolist(), axis),
+        partial(target_bars, shown[names].astype(str).tolist(), shown.sparsity.tolist(), shown.target.tolist(), axis),
         "sparsity_bars",
         alt=f"Bars of the achieved sparsity by {axis.lower()}, from {shown.sparsity.min():.1%} to {shown.sparsity.max():.1%}, "
         "with the target as a mark.",
@@ -194,7 +196,7 @@ def _forms(run: Run, table: pd.DataFrame, pattern: NM) -> None:
         sizes["rounded"] = float(result.packed_bytes)
     held = {name: size for name, size in sizes.items() if size == size}
     plot.show(
-        form_bars(held),
+        partial(form_bars, held),
         "forms",
         alt="Size of the prunable modules: "
         + ", ".join(f"{name} {text.size(int(size))}" for name, size in held.items()),

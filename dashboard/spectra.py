@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -154,7 +156,7 @@ def _module(dense: Spectra, pruned: Spectra | None, selection: state.Selection, 
         st.info(one.row.note, icon=":material/info:")
         return
     shuffled = _shuffled(dense, name)
-    plot.show(esd(one, after, shuffled), "esd", alt=_alt(one))
+    plot.show(partial(esd, one, after, shuffled), "esd", alt=_alt(one))
     st.caption(" · ".join(_facts(one)))
     if after is not None:
         st.caption("Pruned: " + " · ".join(_facts(after)))
@@ -248,7 +250,7 @@ def _multiples(dense: Spectra, selection: state.Selection, fit: str) -> None:
     ]
     chosen = selection.label if along == "block" else f"block {selection.block}"
     plot.show(
-        panels(named, chosen),
+        partial(panels, named, chosen),
         "panels",
         alt=f"Spectra of {len(named)} modules on common axes, with alpha in each title.",
     )

@@ -14,9 +14,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
+
+# Milliseconds from the press of the mouse to the frame in which a heading with these words stands on the page (shown),
+# and to the last change of any chart or text (still: nothing has changed for 300 ms). Taken by the page itself:
+# Playwright's own waiting polls too seldom.
+WATCH_CLICK = """words => {
+  window.answered = new Promise(done => {
+    let pressed = null, shown = null, last = null, waiting = null;
+    document.addEventListener("mousedown", () => { pressed = performance.now() }, {capture: true, once: true});
+    const stands = () => [...document.querySelectorAll("h3")].some(heading => heading.textContent.includes(words));
+    const finish = () => { observer.disconnect(); done([shown - pressed, last - pressed]) };
+    const observer = new MutationObserver(changes => {
+      if (pressed === null) return;
+      if (shown === null && stands()) requestAnimationFrame(() => { shown ??= performance.now() });
+      requestAnimationFrame(() => {
+        last = performance.now();
+        clearTimeout(waiting);
+        if (shown !== null) waiting = setTimeout(finish, 300);
+      });
+    });
+    observer.observe(document.querySelector('[data-testid="stMain"]'), {subtree: true, childList: true, characterData: true});
+  });
+}"""
+# Milliseconds from a key on the slider to the frame in which the allocation's lines on the chart have moved.
+WATCH_SLIDER = """() => {
+  const lines = () => [...document.querySelectorAll(".st-key-studio_chart .js-line")].map(line => line.getAttribute("d")).join();
+  const before = lines();
+  window.untilMoved = new Promise(done => {
+    let pressed = null;
+    document.addEventListener("keydown", () => { pressed = performance.now() }, {capture: true, once: true});
+    const observer = new MutationObserver(() => {
+      const now = lines();
+      if (pressed === null || now === "" || now === before) return;
+      observer.disconnect();
+      requestAnimationFrame(() => done(performance.now() - pressed));
+    });
+    observer.observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ["d"]});
+  });
+}"""
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -26,6 +64,19 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def settled(page: Page) -> None:
+    """Waits until no script runs."""
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+
+
+def click_cell(page: Page, key: str, block: int, row: int, blocks: int = 30, rows: int = 7) -> None:
+    """Clicks a cell of a module grid."""
+    plot = page.locator(f".st-key-{key} .nsewdrag.drag").first
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * (block + 0.5) / blocks, box["y"] + box["height"] * (row + 0.5) / rows)
 
 
 def chromium() -> str | None:
@@ -39,6 +90,14 @@ def browsing(path: str) -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=path, args=_FLAGS)
         yield started
         started.close()
+
+
+def renderers(browser: Browser) -> set[int]:
+    """The ids of the processes that hold pages."""
+    asked = browser.new_browser_cdp_session()
+    found = asked.send("SystemInfo.getProcessInfo")["processInfo"]
+    asked.detach()
+    return {process["id"] for process in found if process["type"] == "renderer"}
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from core.sweeps import LeftOut, Sweep
 from core.sweeps.points import Point, settle
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from transformers import PreTrainedTokenizerBase
 
     from core.difference import Overlap
@@ -342,6 +345,23 @@ def _input_norm(run_id: str, attempt_id: int | None, block: int, module: str) ->
 
     norm: np.ndarray = input_norm(store().run(run_id), block, module, store()).numpy().copy()
     return norm
+
+
+def drawn(chart: partial[go.Figure], placed: Callable[[go.Figure, str], go.Figure], ink: str) -> go.Figure:
+    """``chart()``, ``placed`` in the colour ``ink``; for the same arguments drawn once. Nothing may be written into it."""
+    return _drawn(f"{chart.func.__module__}.{chart.func.__name__}", chart.args, chart.keywords, ink, chart, placed)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _drawn(
+    name: str,
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
+    ink: str,
+    _chart: partial[go.Figure],
+    _placed: Callable[[go.Figure, str], go.Figure],
+) -> go.Figure:
+    return _placed(_chart(), ink)
 
 
 def input_norm(run: Run, block: int, module: str) -> np.ndarray:

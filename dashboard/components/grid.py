@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.components import plot, state
-from dashboard.components.charts.grid import Quantity, clicked_module, module_grid
+from dashboard.components.charts.grid import Quantity, clicked_module, frame, module_grid
+from dashboard.components.charts.palette import SELECTED
 
 
 def show(
@@ -21,15 +24,20 @@ def show(
     """Draws ``quantity`` of every module; a click selects the module on all pages."""
     blocks = blocks or int(table.block.max()) + 1
     labels = labels or table.label.unique().tolist()
-    chosen = (selection.block, selection.label) if selection.block is not None and selection.label is not None else None
-    plot.show(
-        module_grid(table, quantity, blocks, labels, chosen),
-        key,
-        on_select=lambda: _select(key),
-        selection_mode="points",
-        alt=f"{quantity.title} of every module: blocks 0 to {blocks - 1} from left to right, "
-        f"{', '.join(labels)} from top to bottom. {_extremes(table, quantity)}",
-    )
+    shown = table[["block", "label", quantity.column]]
+    with st.container(key=f"framed_{key}"):
+        plot.show(
+            partial(module_grid, shown, quantity, blocks, labels, _generation(key, selection)),
+            key,
+            on_select=lambda: _select(key),
+            selection_mode="points",
+            alt=f"{quantity.title} of every module: blocks 0 to {blocks - 1} from left to right, "
+            f"{', '.join(labels)} from top to bottom. {_extremes(table, quantity)}",
+        )
+        block, label = selection.block, selection.label
+        if block is not None and block < blocks and label is not None and label in labels:
+            place = frame(blocks, labels, block, label)
+            st.html(f'<div class="module-frame" style="{place}; border-color: {plot.color(SELECTED)}"></div>')
     st.caption(caption)
 
 
@@ -46,6 +54,19 @@ def error_note(table: pd.DataFrame) -> str:
     """The same without what can be done on a page."""
     bases = {_EARLIER_BASES.get(basis, basis) for basis in table.error_basis}
     return f"How far each module's output moved, |X(W − W′)ᵀ| ÷ |XWᵀ|, on {' or '.join(sorted(bases))}."
+
+
+def _generation(key: str, selection: state.Selection) -> int:
+    """Another one where another module was selected elsewhere since the click that the chart remembers.
+
+    Else a click on that module again would take the click back, and not select it.
+    """
+    generations = st.session_state.setdefault("_generations", {})
+    clicked = clicked_module(st.session_state.get(key))
+    if clicked is not None and clicked != (selection.block, selection.label):
+        generations[key] = generations.get(key, 0) + 1
+    generation: int = generations.get(key, 0)
+    return generation
 
 
 def _select(key: str) -> None:

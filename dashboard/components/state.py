@@ -173,6 +173,11 @@ def go_on_tour(step: int, page: str) -> None:
     _go(page)
 
 
+def follow_tour(step: int) -> None:
+    """Goes to a step whose page is open already."""
+    st.session_state["_tour"] = step
+
+
 def end_tour() -> None:
     st.session_state["_tour"] = None
     st.rerun(scope="app")

@@ -56,14 +56,23 @@ STEPS = (
 )
 
 
-def card() -> None:
-    """The step that is on, above whatever page is open; nothing where the tour is not on."""
+def card(opened: str) -> None:
+    """The step of the page that is ``opened``, above it; nothing where the tour is not on."""
     number = state.tour_step(_first_start)
     if number is None:
         return
+    own = next((place for place, step in enumerate(STEPS) if step.name == opened), None)
+    if own is not None and own != number:  # the user went there by the navigation, and the tour goes along
+        number = own
+        state.follow_tour(own)
     step, last = STEPS[number], number == len(STEPS) - 1
     with st.container(border=True, key="tour"):
-        st.markdown(f"**Tour, {number + 1} of {len(STEPS)} · {step.name}: {step.question}** {step.words}")
+        title = f"Tour, {number + 1} of {len(STEPS)} · {step.name}"
+        if own is None:
+            on = "ends the tour" if last else f"goes on to {STEPS[number + 1].name}"
+            st.markdown(f"**{title}:** {opened} is not a stop of it. **{'Done' if last else 'Next'}** {on}.")
+        else:
+            st.markdown(f"**{title}: {step.question}** {step.words}")
         with st.container(horizontal=True):
             if last:
                 if st.button("Done", icon=":material/check:", key="tour_next", shortcut="Alt+N"):

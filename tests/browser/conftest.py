@@ -5,14 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from core.settings import Settings
 from core.store import Run, Store
 from scripts import browsing
-from tests.browser.acting import session
+from tests.browser.acting import Theme, session
 
 expect.set_options(timeout=60_000)
 
@@ -62,7 +63,14 @@ def two_runs(address, home) -> tuple[Run, Run]:
     return first, second
 
 
+@pytest.fixture(scope="session")
+def contexts(browser) -> dict[Theme, BrowserContext]:
+    """A context for each theme, in which tests open sessions: what one has loaded, others need not load again."""
+    viewport = {"width": 1440, "height": 1000}
+    return {theme: browser.new_context(viewport=viewport, color_scheme=theme) for theme in get_args(Theme)}
+
+
 @pytest.fixture
-def page(browser) -> Iterator[Page]:
-    with session(browser) as opened:
+def page(contexts) -> Iterator[Page]:
+    with session(contexts["light"]) as opened:
         yield opened

@@ -5,26 +5,10 @@ import statistics
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.acting import PATIENCE, cell, settled
+from scripts.browsing import WATCH_SLIDER, click_cell, settled
+from tests.browser.acting import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
-
-# Milliseconds from a key on the slider to the frame in which the allocation's lines on the chart have moved.
-MOVED = """() => {
-  const lines = () => [...document.querySelectorAll(".st-key-studio_chart .js-line")].map(line => line.getAttribute("d")).join();
-  const before = lines();
-  window.untilMoved = new Promise(done => {
-    let pressed = null;
-    document.addEventListener("keydown", () => { pressed = performance.now() }, {capture: true, once: true});
-    const observer = new MutationObserver(() => {
-      const now = lines();
-      if (pressed === null || now === "" || now === before) return;
-      observer.disconnect();
-      requestAnimationFrame(() => done(performance.now() - pressed));
-    });
-    observer.observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ["d"]});
-  });
-}"""
 
 
 def test_spectra_to_allocation(page, address, record_property):
@@ -33,7 +17,7 @@ def test_spectra_to_allocation(page, address, record_property):
     expect(page.locator(".st-key-spectra_grid")).to_be_visible(timeout=PATIENCE)
     settled(page)
 
-    cell(page, "spectra_grid", block=7, row=4)
+    click_cell(page, "spectra_grid", block=7, row=4)
     expect(page.get_by_role("heading", name="model.layers.7.mlp.gate_proj")).to_be_visible()
     expect(page.get_by_text("(standard error)")).to_be_visible()
     assert "block=7" in page.url
@@ -43,7 +27,7 @@ def test_spectra_to_allocation(page, address, record_property):
     slider = page.get_by_role("slider", name="Spread ε")
     for _ in range(8):
         slider.focus()
-        page.evaluate(MOVED)
+        page.evaluate(WATCH_SLIDER)
         page.keyboard.press("ArrowLeft")
         times.append(page.evaluate("window.untilMoved"))
         settled(page)

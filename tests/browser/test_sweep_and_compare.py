@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.acting import PATIENCE, settled
+from scripts.browsing import settled
+from tests.browser.acting import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 

@@ -86,6 +86,17 @@ def test_it_stands_above_any_page_and_hides_none(store):
     assert [title.value for title in app.title] == ["Runs"]
 
 
+def test_it_follows_who_goes_on_by_the_navigation(store):
+    app = open_app()
+    app.switch_page("dashboard/scores.py").run()
+    assert step(app) == "Scores"
+    assert "Why does this weight go?" in next(text.value for text in app.markdown if "Tour, 3 of 5" in text.value)
+    app.switch_page("dashboard/runs.py").run()
+    assert step(app) == "Scores"
+    assert any("Runs is not a stop" in text.value and "goes on to Curves" in text.value for text in app.markdown)
+    assert step(press(app, "tour_next")) == "Curves"
+
+
 def test_once_skipped_it_does_not_come_back(store):
     assert step(press(open_app(), "tour_skip")) is None
     assert step(open_app()) is None, "another session on the same store"

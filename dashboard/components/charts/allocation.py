@@ -30,9 +30,9 @@ def allocation_lines(allocations: Mapping[str, Sequence[BlockSparsity]], target:
     words = {"x": 0, "xref": "paper", "y": target, "text": "target", "showarrow": False, "yanchor": "bottom"}
     layout = {
         "height": 380,
-        "margin": {"l": 66, "r": 10, "t": 40, "b": 48},
+        "margin": {"l": 66, "r": 10, "t": 36 + 20 * ((len(lines) - 1) // 2), "b": 48, "autoexpand": False},
         "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.14, "x": 0},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "shapes": [{"type": "line", **mark, "line": {"dash": "dot", "color": _TARGET}}],
         "annotations": [words],
         "xaxis": {"title": "Decoder block", "automargin": False},

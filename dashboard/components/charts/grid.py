@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -36,18 +35,18 @@ EMPTY_OUTPUTS = Quantity("empty_outputs", "Outputs without a weight", ",.0f", lo
 DEAD_INPUTS = Quantity("dead_inputs", "Dead inputs", ",.0f", low=0.0)
 EMPTY_INPUTS = Quantity("empty_inputs", "Inputs without a weight", ",.0f", low=0.0)
 ERROR = Quantity("error", "Reconstruction error", ".2%", low=0.0, tick=".0%")
+_TOP, _BOTTOM, _RIGHT = 10, 48, 96  # pixels around the cells; the colour bar is to the right of them
+_LETTER = 6.7  # pixels that a letter of a label takes, on average
 
 
 def module_grid(
-    table: pd.DataFrame,
-    quantity: Quantity,
-    blocks: int,
-    labels: list[str],
-    selected: tuple[int, str] | None = None,
+    table: pd.DataFrame, quantity: Quantity, blocks: int, labels: list[str], generation: int = 0
 ) -> go.Figure:
     """A heatmap of ``quantity``, whose cells can be clicked; cells without a row in ``table`` stay empty.
 
-    Plotly reports no click on a heatmap's cell, so transparent markers over the cells take it.
+    Plotly reports no click on a heatmap's cell, so transparent markers over the cells take it. Which cell is selected is
+    not the chart's matter (see :func:`frame`): it need not be drawn anew at each click. Another ``generation`` is another
+    chart, of which no cell has been clicked.
     """
     values = table.pivot(index="label", columns="block", values=quantity.column)
     values = values.reindex(index=labels, columns=range(blocks))
@@ -77,28 +76,44 @@ def module_grid(
         "hovertemplate": f"block %{{x}}, %{{y}}<br>{quantity.title} %{{customdata[2]:{quantity.hover}}}<extra></extra>",
         "showlegend": False,
     }
-    # Ranges are fixed: autorange would make room for the markers and shift the cells.
+    # Ranges are fixed: autorange would make room for the markers and shift the cells. So are margins: where Plotly finds
+    # them itself it draws everything twice, and nobody but it knows where the cells are.
     layout = {
-        "height": 110 + 30 * len(labels),
-        "margin": {"l": 10, "r": 10, "t": 10, "b": 45},
+        "height": _height(labels),
+        "margin": {"l": _left(labels), "r": _RIGHT, "t": _TOP, "b": _BOTTOM, "autoexpand": False},
         "hovermode": "closest",
         "hoverdistance": -1,
         "clickmode": "event+select",
         "dragmode": False,
-        "shapes": _frame(labels, selected),
-        "xaxis": {"title": "Decoder block", "range": [-0.5, blocks - 0.5], "showgrid": False, "zeroline": False},
-        "yaxis": {"range": [len(labels) - 0.5, -0.5], "showgrid": False, "zeroline": False, "automargin": True},
+        "meta": generation,
+        "xaxis": {
+            "title": "Decoder block",
+            "range": [-0.5, blocks - 0.5],
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": False,
+        },
+        "yaxis": {"range": [len(labels) - 0.5, -0.5], "showgrid": False, "zeroline": False, "automargin": False},
     }
     return go.Figure([heatmap, targets], layout)
 
 
-def _frame(labels: list[str], selected: tuple[int, str] | None) -> list[dict[str, Any]]:
-    """The frame around the selected cell."""
-    if selected is None or selected[1] not in labels:
-        return []
-    block, row = selected[0], labels.index(selected[1])
-    corners = {"x0": block - 0.5, "x1": block + 0.5, "y0": row - 0.5, "y1": row + 0.5}
-    return [{"type": "rect", **corners, "line": {"color": palette.SELECTED, "width": 3}}]
+def frame(blocks: int, labels: list[str], block: int, label: str) -> str:
+    """Where the cell of a module lies in the chart, as CSS."""
+    left, row = _left(labels), (_height(labels) - _TOP - _BOTTOM) / len(labels)
+    width = f"(100% - {left + _RIGHT}px) / {blocks}"
+    return (
+        f"left: calc({left}px + {width} * {block}); width: calc({width}); "
+        f"top: {_TOP + row * labels.index(label):.2f}px; height: {row:.2f}px"
+    )
+
+
+def _left(labels: list[str]) -> int:
+    return 16 + round(_LETTER * max(map(len, labels)))
+
+
+def _height(labels: list[str]) -> int:
+    return 110 + 30 * len(labels)
 
 
 def clicked_module(event: object) -> tuple[int, str] | None:

@@ -82,9 +82,14 @@ def line_histogram(sparsity: np.ndarray, kind: str) -> go.Figure:
     }
     layout = {
         "height": 260,
-        "margin": _MARGIN,
+        "margin": {"l": 72, "r": 20, "t": 10, "b": 48, "autoexpand": False},  # known beforehand: drawn once
         "bargap": 0,
-        "xaxis": {"title": f"Sparsity of one of the {len(sparsity):,} {kind}", "tickformat": ".0%", "range": [0, 1]},
-        "yaxis": {"title": f"Number of {kind}"},
+        "xaxis": {
+            "title": f"Sparsity of one of the {len(sparsity):,} {kind}",
+            "tickformat": ".0%",
+            "range": [0, 1],
+            "automargin": False,
+        },
+        "yaxis": {"title": f"Number of {kind}", "automargin": False},
     }
     return go.Figure(bars, layout)
