@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from time import perf_counter
 from typing import Any, TypeVar
@@ -12,8 +14,8 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks.cases import CASES
-from benchmarks.memory import peak_above_now
-from benchmarks.shares import Part, timed
+from benchmarks.memory import Peak, peak_above_now
+from benchmarks.shares import PARTS, Part, timed
 from core.config import RunConfig
 from core.engine import prune_model
 from core.execution import calibration_tokens
@@ -30,7 +32,7 @@ def alone(work: Callable[..., T], *args: Any) -> T:
         return pool.submit(work, *args).result()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Found:
     """Seconds of each round; seconds by part over all rounds; megabytes above the loaded model."""
 
@@ -52,7 +54,7 @@ class Bench:
         for parameter in self.model.parameters():
             parameter.data = parameter.data.clone()  # in memory, not mapped from the file page by page while measured
         self._dense = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self._layers = self.model.model.layers
+        self.layers = self.model.model.layers
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -61,7 +63,7 @@ class Bench:
 
     def keep_blocks(self, count: int) -> None:
         """Leaves the first ``count`` decoder blocks."""
-        self.model.model.layers = self._layers[:count]
+        self.model.model.layers = self.layers[:count]
         self.model.config.num_hidden_layers = count
 
     @torch.no_grad()
@@ -80,26 +82,28 @@ class Bench:
     def prune(self, tokens: torch.Tensor | None = None) -> tuple[float, dict[Part, float]]:
         return timed(prune_model(self.model, self.config, self.tokens if tokens is None else tokens))
 
-    def peak_of(self, work: Callable[[], Any]) -> float:
-        with peak_above_now() as peak:
-            work()
-        self.restore()
-        return peak.mb
-
 
 def measure(case: str, windows: int, seqlen: int, rounds: int) -> Found:
-    """Bare forwards and pruning in turns, on the same weights; one run of each before, for memory and warming up."""
+    """Bare forwards and pruning in turns, on the same weights, after one window of each to warm up."""
     bench = Bench(CASES[case].run_config(windows, seqlen))
     bench.bare(bench.tokens[:1])
-    bare_peak, peak = bench.peak_of(bench.bare), bench.peak_of(bench.prune)
-    bare, pruning, parts = [], [], dict[Part, float]()
-    for _ in range(rounds):
-        bare.append(bench.bare())
-        seconds, by_part = bench.prune()
-        pruning.append(seconds)
-        parts = {part: parts.get(part, 0.0) + spent for part, spent in by_part.items()}
+    bench.prune(bench.tokens[:1])
+    bench.restore()
+    found = Found([], [], dict.fromkeys(PARTS, 0.0), peak=0.0, bare_peak=0.0)
+    for number in range(rounds):
+        # Once only: what malloc gave back for it has to be asked for again, which takes time.
+        watch = peak_above_now if number == 0 else partial(nullcontext, Peak())
+        with watch() as of_bare:
+            found.bare.append(bench.bare())
+        with watch() as of_pruning:
+            seconds, by_part = bench.prune()
+        found.pruning.append(seconds)
+        for part, spent in by_part.items():
+            found.parts[part] += spent
+        if number == 0:
+            found.bare_peak, found.peak = of_bare.mb, of_pruning.mb
         bench.restore()
-    return Found(bare, pruning, parts, peak, bare_peak)
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,16 +125,16 @@ def growth(case: str, windows: tuple[int, ...], blocks: tuple[int, ...], seqlen:
     by_blocks: dict[int, list[float]] = {count: [] for count in blocks}
     peaks: dict[int, float] = {}
     half = bench.tokens[: max(windows) // 2]
-    for number in range(rounds):
+    for _ in range(rounds):
         for count in windows:
             by_windows[count].append(bench.prune(bench.tokens[:count])[0])
             bench.restore()
         for count in blocks:
             bench.keep_blocks(count)
-            if number == 0:
-                peaks[count] = bench.peak_of(lambda: bench.prune(half))
-            by_blocks[count].append(bench.prune(half)[0])
+            with peak_above_now() as peak:
+                by_blocks[count].append(bench.prune(half)[0])
+            peaks[count] = max(peaks.get(count, 0.0), peak.mb)
             bench.restore()
-        bench.keep_blocks(len(bench._layers))
-    weights = sum(parameter.nbytes for parameter in bench._layers[0].parameters())
+        bench.keep_blocks(len(bench.layers))
+    weights = sum(parameter.nbytes for parameter in bench.layers[0].parameters())
     return Growth(by_windows, by_blocks, peaks, weights / 2**20)

@@ -22,7 +22,7 @@ from benchmarks.timing import console
 
 SIZES = ((16, 256), (32, 1024))
 GROWING = ("wanda", "sparsegpt")
-WINDOWS = (8, 16, 32)
+WINDOWS = (4, 8, 16)
 BLOCKS = (10, 20, 30)
 FLAT = 0.05
 """Memory counts as flat where a block more adds less than this share of its own weights."""
