@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from time import perf_counter
 from typing import Any, TypeVar
@@ -14,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks.cases import CASES
-from benchmarks.memory import Peak, peak_above_now
+from benchmarks.memory import peak_above_now
 from benchmarks.shares import PARTS, Part, timed
 from core.config import RunConfig
 from core.engine import prune_model
@@ -91,16 +89,15 @@ def measure(case: str, windows: int, seqlen: int, rounds: int) -> Found:
     bench.restore()
     found = Found([], [], dict.fromkeys(PARTS, 0.0), peak=0.0, bare_peak=0.0)
     for number in range(rounds):
-        # Once only: what malloc gave back for it has to be asked for again, which takes time.
-        watch = peak_above_now if number == 0 else partial(nullcontext, Peak())
-        with watch() as of_bare:
+        first = number == 0  # once only: what malloc gives back for it has to be asked for again, which takes time
+        with peak_above_now(first) as of_bare:
             found.bare.append(bench.bare())
-        with watch() as of_pruning:
+        with peak_above_now(first) as of_pruning:
             seconds, by_part = bench.prune()
         found.pruning.append(seconds)
         for part, spent in by_part.items():
             found.parts[part] += spent
-        if number == 0:
+        if first:
             found.bare_peak, found.peak = of_bare.mb, of_pruning.mb
         bench.restore()
     return found
