@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, TypeVar
 
 import torch
@@ -44,7 +44,10 @@ class Found:
 class Bench:
     """The embedded model with its dense weights beside it, and the calibration tokens."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, cpu: bool) -> None:
+        if cpu:
+            torch.set_num_threads(1)  # threads that wait for each other would count as work
+        self._clock = process_time if cpu else perf_counter
         source = Embedded()
         self.config = config
         self.tokens = calibration_tokens(config, source)
@@ -68,22 +71,22 @@ class Bench:
     def bare(self, tokens: torch.Tensor | None = None) -> float:
         """Two forwards of the decoder blocks over the tokens; the seconds they take."""
         tokens = self.tokens if tokens is None else tokens
-        begin = perf_counter()
+        begin = self._clock()
         blocks = decoder_blocks(self.model)
         for _ in range(2):
             stream = capture(self.model, blocks, tokens, self.config.calibration.batch_size)
             for block in blocks:
                 for _ in stream.propagate(block):
                     pass
-        return perf_counter() - begin
+        return self._clock() - begin
 
     def prune(self, tokens: torch.Tensor | None = None) -> tuple[float, dict[Part, float]]:
-        return timed(prune_model(self.model, self.config, self.tokens if tokens is None else tokens))
+        return timed(prune_model(self.model, self.config, self.tokens if tokens is None else tokens), self._clock)
 
 
-def measure(case: str, windows: int, seqlen: int, rounds: int) -> Found:
+def measure(case: str, windows: int, seqlen: int, rounds: int, cpu: bool = False) -> Found:
     """Bare forwards and pruning in turns, on the same weights, after one window of each to warm up."""
-    bench = Bench(CASES[case].run_config(windows, seqlen))
+    bench = Bench(CASES[case].run_config(windows, seqlen), cpu)
     bench.bare(bench.tokens[:1])
     bench.prune(bench.tokens[:1])
     bench.restore()
@@ -113,9 +116,11 @@ class Growth:
     block_mb: float
 
 
-def growth(case: str, windows: tuple[int, ...], blocks: tuple[int, ...], seqlen: int, rounds: int) -> Growth:
+def growth(
+    case: str, windows: tuple[int, ...], blocks: tuple[int, ...], seqlen: int, rounds: int, cpu: bool = False
+) -> Growth:
     """Sizes in turns, so that a slow stretch of the machine falls on all of them."""
-    bench = Bench(CASES[case].run_config(max(windows), seqlen))
+    bench = Bench(CASES[case].run_config(max(windows), seqlen), cpu)
     bench.prune(bench.tokens[:1])
     bench.restore()
     by_windows: dict[int, list[float]] = {count: [] for count in windows}

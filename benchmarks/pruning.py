@@ -3,6 +3,8 @@
 For the embedded model at two calibration sizes, each case in a process of its own: bare forwards and pruning in turns, the
 ratio of the two, where the time goes, and the peak of memory above the loaded model. Then whether seconds grow linearly with
 tokens and blocks, and whether memory stays the same as blocks are added. ``--out docs/performance.md`` writes it down.
+
+On a machine that is busy with other things ``--cpu`` counts processor seconds of one thread, which others disturb less.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import click
 from benchmarks.cases import CASES
 from benchmarks.in_process import Found, Growth, alone, growth, measure
 from benchmarks.numbers import Line, Spread, at_most, ratios
-from benchmarks.report import machine, table, write_section
+from benchmarks.report import CPU, Wish, machine, table
 from benchmarks.shares import PARTS
 from benchmarks.timing import console
 
@@ -44,37 +46,42 @@ propagation hold one forward each; solve is what makes scores, masks and updates
 @click.option("--seqlen", type=int, help="Tokens in a window.")
 @click.option("--only", multiple=True, type=click.Choice([*CASES]), help="This case alone; may be given again.")
 @click.option("--grow/--no-grow", default=True, help="Whether cost and memory grow as they should.")
+@click.option("--cpu", is_flag=True, help="Processor seconds of one thread.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A Markdown file to put the tables into.")
 def main(
-    rounds: int, windows: int | None, seqlen: int | None, only: tuple[str, ...], grow: bool, out: Path | None
+    rounds: int,
+    windows: int | None,
+    seqlen: int | None,
+    only: tuple[str, ...],
+    grow: bool,
+    cpu: bool,
+    out: Path | None,
 ) -> None:
     """What pruning costs beside two bare forwards of the decoder blocks."""
     console.print(f"{machine()}; load {os.getloadavg()[0]:.2f}", soft_wrap=True)
     chosen = only or tuple(CASES)
-    sizes = SIZES if windows is None and seqlen is None else ((windows or 16, seqlen or 256),)
-    for count, length in sizes:
-        few = rounds if (count, length) != SIZES[1] else max(1, rounds // 3)
-        _size(chosen, count, length, few, out)
+    given = windows is not None or seqlen is not None
+    for count, length in ((windows or 16, seqlen or 256),) if given else SIZES:
+        few = rounds if given or (count, length) == SIZES[0] else max(1, rounds // 3)
+        _size(chosen, count, length, Wish(few, cpu, out))
     if grow:
-        _growth([case for case in GROWING if case in chosen], sizes[0][1], max(1, rounds // 2), out)
+        _growth([case for case in GROWING if case in chosen], seqlen or 256, Wish(max(1, rounds // 2), cpu, out))
 
 
-def _size(cases: tuple[str, ...], windows: int, seqlen: int, rounds: int, out: Path | None) -> None:
-    console.print(f"\n{windows} × {seqlen} tokens, {rounds} rounds")
+def _size(cases: tuple[str, ...], windows: int, seqlen: int, wish: Wish) -> None:
+    console.print(f"\n{windows} × {seqlen} tokens, rounds: {wish.rounds}. {CPU if wish.cpu else ''}", soft_wrap=True)
     rows: list[list[str]] = []
     for name in cases:
         try:
-            found = alone(measure, name, windows, seqlen, rounds)
+            found = alone(measure, name, windows, seqlen, wish.rounds, wish.cpu)
         except BrokenProcessPool:
             console.print(f"{CASES[name].title}: the process ended before it was done (out of memory?)")
             continue
         rows.append(_row(name, found, (windows, seqlen) == SIZES[0]))
         told = "; ".join(f"{key} {cell}" for key, cell in zip(HEADER, rows[-1], strict=True) if cell)
         console.print(told, soft_wrap=True)
-        if out:
-            about = ABOUT.format(rounds=rounds)
-            text = f"## Pruning: {windows} × {seqlen} tokens\n\n{table(HEADER, rows)}\n\n{about}\n\n{machine()}."
-            write_section(out, f"pruning {windows} × {seqlen}", text)
+        text = f"## Pruning: {windows} × {seqlen} tokens\n\n{table(HEADER, rows)}\n\n{ABOUT.format(rounds=wish.rounds)}"
+        wish.write(f"pruning {windows} × {seqlen}", text)
 
 
 def _row(name: str, found: Found, limited: bool) -> list[str]:
@@ -92,14 +99,13 @@ def _row(name: str, found: Found, limited: bool) -> list[str]:
     ]
 
 
-def _growth(cases: list[str], seqlen: int, rounds: int, out: Path | None) -> None:
+def _growth(cases: list[str], seqlen: int, wish: Wish) -> None:
     lines: list[str] = []
     for name in cases:
-        lines += _told(CASES[name].title, alone(growth, name, WINDOWS, BLOCKS, seqlen, rounds), seqlen, rounds)
+        found = alone(growth, name, WINDOWS, BLOCKS, seqlen, wish.rounds, wish.cpu)
+        lines += _told(CASES[name].title, found, seqlen, wish.rounds)
+        wish.write("pruning growth", "## How cost grows\n\n" + "\n".join(f"- {line}" for line in lines))
     console.print("\n" + "\n".join(lines), soft_wrap=True)
-    if out and lines:
-        text = "\n".join(f"- {line}" for line in lines)
-        write_section(out, "pruning growth", f"## How cost grows\n\n{text}\n\n{machine()}.")
 
 
 def _told(title: str, found: Growth, seqlen: int, rounds: int) -> list[str]:

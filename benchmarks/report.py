@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,24 @@ def write_section(file: Path, name: str, text: str) -> None:
     there = marked.search(known)
     text = marked.sub(lambda _: section, known) if there else f"{known.rstrip()}\n\n{section}\n"
     file.write_text(text, encoding="utf-8")
+
+
+CPU = "Processor seconds of one thread, since the machine was busy with other work."
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a command shall measure, and where its tables go."""
+
+    rounds: int
+    cpu: bool
+    out: Path | None
+
+    def write(self, name: str, text: str, after: str = "") -> None:
+        """A section with the machine below it."""
+        if self.out:
+            note = f"{CPU} " if self.cpu else ""
+            write_section(self.out, name, f"{text}\n\n{note}{machine()}.{after}")
 
 
 def machine() -> str:

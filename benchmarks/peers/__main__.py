@@ -19,7 +19,7 @@ from benchmarks.peers.driver import TOKENS, Answer
 from benchmarks.peers.environments import PEERS, NotInstalled, python_of
 from benchmarks.peers.quality import Judge
 from benchmarks.peers.running import Failed, Place, run
-from benchmarks.report import machine, table, write_section
+from benchmarks.report import Wish, machine, table
 from benchmarks.timing import console
 from core.config import RunConfig
 from core.execution import calibration_tokens
@@ -37,10 +37,17 @@ HEADER = (
 @click.option("--windows", type=int, help="Calibration windows, in the place of both sizes.")
 @click.option("--seqlen", type=int, help="Tokens in a window.")
 @click.option("--only", multiple=True, type=click.Choice([*CONTESTS]), help="This work alone; may be given again.")
+@click.option("--cpu", is_flag=True, help="Processor seconds of one thread, on a machine that is busy.")
 @click.option("--install", is_flag=True, help="Make the environments and stop.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A Markdown file to put the tables into.")
 def main(
-    rounds: int, windows: int | None, seqlen: int | None, only: tuple[str, ...], install: bool, out: Path | None
+    rounds: int,
+    windows: int | None,
+    seqlen: int | None,
+    only: tuple[str, ...],
+    cpu: bool,
+    install: bool,
+    out: Path | None,
 ) -> None:
     """PruneScope beside its peers, on the same model and tokens."""
     pythons: dict[str, Path] = {}
@@ -58,29 +65,32 @@ def main(
         few = rounds if given or (count, length) == SIZES[0] else max(1, rounds // 3)
         pruning = [contest for contest in chosen if contest.prunes]
         if pruning:
-            _section(pruning, pythons, f"Pruning beside peers: {count} × {length} tokens", (count, length), few, out)
+            _section(
+                pruning,
+                pythons,
+                f"Pruning beside peers: {count} × {length} tokens",
+                (count, length),
+                Wish(few, cpu, out),
+            )
     spectra = [contest for contest in chosen if not contest.prunes]
     if spectra:
-        _section(spectra, pythons, "Spectra beside WeightWatcher", SIZES[0], rounds, out)
+        _section(spectra, pythons, "Spectra beside WeightWatcher", SIZES[0], Wish(rounds, cpu, out))
 
 
-def _section(
-    contests: list[Contest], pythons: dict[str, Path], title: str, size: tuple[int, int], rounds: int, out: Path | None
-) -> None:
-    console.print(f"\n{title}, {rounds} rounds", soft_wrap=True)
+def _section(contests: list[Contest], pythons: dict[str, Path], title: str, size: tuple[int, int], wish: Wish) -> None:
+    console.print(f"\n{title}, rounds: {wish.rounds}", soft_wrap=True)
     config = RunConfig.model_validate({"calibration": {"windows": size[0], "seqlen": size[1]}})
     versions: dict[str, str] = {}
     rows: list[list[str]] = []
     with TemporaryDirectory(prefix="peers-") as folder:
-        place = Place(Path(folder), Embedded().weights_folder(), config.calibration.batch_size)
+        place = Place(Path(folder), Embedded().weights_folder(), config.calibration.batch_size, wish.cpu)
         save_file({TOKENS: calibration_tokens(config, Embedded())}, place.tokens)
         judge = Judge(config)
         for contest in contests:
-            rows += _contest(contest, pythons, place, judge, rounds, versions)
-            if out:
-                used = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
-                text = f"## {title}\n\n{table(HEADER, rows)}\n\n{rounds} rounds. {machine()}. Peers: {used}.\n\n{NOTES}"
-                write_section(out, title, text)
+            rows += _contest(contest, pythons, place, judge, wish.rounds, versions)
+            used = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
+            after = f" Rounds: {wish.rounds}. Peers: {used}.\n\n{NOTES}"
+            wish.write(title, f"## {title}\n\n{table(HEADER, rows)}", after)
 
 
 def _contest(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -28,13 +28,14 @@ TOKENS = "tokens"
 
 @dataclass(frozen=True)
 class Job:
-    """``save``: where the pruned weights go, if they are wanted."""
+    """``cpu``: processor seconds of one thread are wanted. ``save``: where the pruned weights go, if they are."""
 
     work: str
     model: str
     tokens: str
     batch_size: int
     answer: str
+    cpu: bool = False
     save: str | None = None
 
     def write(self, file: Path) -> None:
@@ -83,12 +84,13 @@ def blocks_of(model: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def measured(work: Callable[[], Any]) -> tuple[Any, float, float]:
+def measured(job: Job, work: Callable[[], Any]) -> tuple[Any, float, float]:
     """What ``work`` returns, its seconds, and the megabytes by which memory rose."""
+    clock = process_time if job.cpu else perf_counter
     with peak_above_now() as peak:
-        begin = perf_counter()
+        begin = clock()
         result = work()
-        seconds = perf_counter() - begin
+        seconds = clock() - begin
     return result, seconds, peak.mb
 
 

@@ -31,7 +31,7 @@ def main() -> None:
         modifier = {"wanda": WandaPruningModifier, "sparsegpt": SparseGPTModifier}[method]
         recipe = modifier(sparsity=0.5, mask_structure=PATTERNS[pattern], targets=["Linear"], ignore=["lm_head"])
         work = _one_shot(model, recipe, batches(job))
-    _, seconds, peak = measured(work)
+    _, seconds, peak = measured(job, work)
     answer_pruned(job, model, seconds, peak, ["llmcompressor", "compressed-tensors"])
 
 

@@ -30,7 +30,7 @@ def main() -> None:
     def work() -> Any:
         return sparsity.export(sparsity.sparsify(model, MODES[job.work], config=config))
 
-    pruned, seconds, peak = measured(work)
+    pruned, seconds, peak = measured(job, work)
     answer_pruned(job, pruned, seconds, peak, ["nvidia-modelopt"])
 
 

@@ -36,7 +36,7 @@ def main() -> None:
         for _ in prune_model(model, config, tokens):
             pass
 
-    _, seconds, peak = measured(work)
+    _, seconds, peak = measured(job, work)
     answer_pruned(job, model, seconds, peak, [])
 
 
@@ -54,7 +54,7 @@ def _spectra(job: Job, model: Any) -> None:
                 for _ in spectra.steps(store, lambda _: loaded):
                     pass
 
-        _, seconds, peak = measured(work)
+        _, seconds, peak = measured(job, work)
         matrices = len(plain.table(store, "peak"))
         store.close()
     answer(job, Answer(seconds, peak, versions([]), matrices=matrices))

@@ -27,6 +27,8 @@ class Place:
     folder: Path
     model: Path
     batch_size: int
+    cpu: bool = False
+    """Processor seconds of one thread."""
 
     @property
     def tokens(self) -> Path:
@@ -41,11 +43,15 @@ def run(place: Place, python: Path | None, program: str, work: str, save: Path |
     job_file, answer = place.folder / "job.json", place.folder / "answer.json"
     answer.unlink(missing_ok=True)
     files = {"model": str(place.model), "tokens": str(place.tokens), "answer": str(answer)}
-    Job(work=work, batch_size=place.batch_size, save=str(save) if save else None, **files).write(job_file)
+    Job(work=work, batch_size=place.batch_size, cpu=place.cpu, save=str(save) if save else None, **files).write(
+        job_file
+    )
     driver = "ours" if program == OURS else program
     command = [str(python or sys.executable), "-m", f"benchmarks.peers.{driver}_driver", str(job_file)]
     plain = {name: value for name, value in os.environ.items() if name not in _SLOWER}
     environment = plain | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": ""}
+    if place.cpu:  # threads that wait for each other would count as work
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     try:
         found = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_LIMIT, check=False

@@ -12,7 +12,7 @@ OPTIONS = {"spectra": {}, "spectra mp+random": {"mp_fit": True, "randomize": Tru
 def main() -> None:
     job = Job.given()
     watcher = weightwatcher.WeightWatcher(model=load(job).model.layers)
-    details, seconds, peak = measured(lambda: watcher.analyze(**OPTIONS[job.work]))
+    details, seconds, peak = measured(job, lambda: watcher.analyze(**OPTIONS[job.work]))
     packages = ["weightwatcher", "powerlaw", "numpy", "scipy"]
     answer(job, Answer(seconds, peak, versions(packages), matrices=len(details)))
 
