@@ -84,9 +84,14 @@ class Bench:
         return timed(prune_model(self.model, self.config, self.tokens if tokens is None else tokens), self._clock)
 
 
-def measure(case: str, windows: int, seqlen: int, rounds: int, cpu: bool = False) -> Found:
-    """Bare forwards and pruning in turns, on the same weights, after one window of each to warm up."""
+def measure(case: str, windows: int, seqlen: int, rounds: int, cpu: bool = False, blocks: int | None = None) -> Found:
+    """Bare forwards and pruning in turns, on the same weights, after one window of each to warm up.
+
+    ``blocks``: of so many decoder blocks only, the first.
+    """
     bench = Bench(CASES[case].run_config(windows, seqlen), cpu)
+    if blocks:
+        bench.keep_blocks(blocks)
     bench.bare(bench.tokens[:1])
     bench.prune(bench.tokens[:1])
     bench.restore()

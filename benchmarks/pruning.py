@@ -45,6 +45,7 @@ propagation hold one forward each; solve is what makes scores, masks and updates
 @click.option("--windows", type=int, help="Calibration windows, in the place of both sizes.")
 @click.option("--seqlen", type=int, help="Tokens in a window.")
 @click.option("--only", multiple=True, type=click.Choice([*CASES]), help="This case alone; may be given again.")
+@click.option("--blocks", type=int, help="The first so many decoder blocks only, for a quick look.")
 @click.option("--grow/--no-grow", default=True, help="Whether cost and memory grow as they should.")
 @click.option("--cpu", is_flag=True, help="Processor seconds of one thread.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A Markdown file to put the tables into.")
@@ -53,6 +54,7 @@ def main(
     windows: int | None,
     seqlen: int | None,
     only: tuple[str, ...],
+    blocks: int | None,
     grow: bool,
     cpu: bool,
     out: Path | None,
@@ -63,24 +65,25 @@ def main(
     given = windows is not None or seqlen is not None
     for count, length in ((windows or 16, seqlen or 256),) if given else SIZES:
         few = rounds if given or (count, length) == SIZES[0] else max(1, rounds // 3)
-        _size(chosen, count, length, Wish(few, cpu, out))
+        _size(chosen, count, length, blocks, Wish(few, cpu, out))
     if grow:
         _growth([case for case in GROWING if case in chosen], seqlen or 256, Wish(max(1, rounds // 2), cpu, out))
 
 
-def _size(cases: tuple[str, ...], windows: int, seqlen: int, wish: Wish) -> None:
+def _size(cases: tuple[str, ...], windows: int, seqlen: int, blocks: int | None, wish: Wish) -> None:
     console.print(f"\n{windows} × {seqlen} tokens, rounds: {wish.rounds}. {CPU if wish.cpu else ''}", soft_wrap=True)
     rows: list[list[str]] = []
     for name in cases:
         try:
-            found = alone(measure, name, windows, seqlen, wish.rounds, wish.cpu)
+            found = alone(measure, name, windows, seqlen, wish.rounds, wish.cpu, blocks)
         except BrokenProcessPool:
             console.print(f"{CASES[name].title}: the process ended before it was done (out of memory?)")
             continue
         rows.append(_row(name, found, (windows, seqlen) == SIZES[0]))
         told = "; ".join(f"{key} {cell}" for key, cell in zip(HEADER, rows[-1], strict=True) if cell)
         console.print(told, soft_wrap=True)
-        text = f"## Pruning: {windows} × {seqlen} tokens\n\n{table(HEADER, rows)}\n\n{ABOUT.format(rounds=wish.rounds)}"
+        about = ABOUT.format(rounds=wish.rounds) + (f" The first {blocks} blocks only." if blocks else "")
+        text = f"## Pruning: {windows} × {seqlen} tokens\n\n{table(HEADER, rows)}\n\n{about}"
         wish.write(f"pruning {windows} × {seqlen}", text)
 
 
