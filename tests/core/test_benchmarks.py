@@ -81,6 +81,19 @@ def test_parts_add_up_to_the_whole() -> None:
     assert parts["propagation"] > parts["rest"] > parts["statistics"]
 
 
+def test_work_that_a_stage_announced_is_the_stages() -> None:
+    """Reallocation tells of each slot before it assigns it; without it all is solve."""
+    config = RunConfig.model_validate(
+        {"method": {"method": "ria"}, "pattern": {"pattern": "nm"}, "stages": [{"stage": "reallocation", "lsa": True}]}
+    )
+    ticks = iter(range(10**6))
+    _, parts = timed(prune_model(tiny_model("llama"), config, torch.randint(0, 64, (1, 16))), lambda: next(ticks))
+    assert parts["solve"] == 0
+    _, parts = timed(prune_model(tiny_model("llama"), RunConfig(), torch.randint(0, 64, (1, 16))), lambda: next(ticks))
+    assert parts["stages"] == 0
+    assert parts["solve"] > 0
+
+
 def test_memory_that_was_freed_again_is_seen() -> None:
     with peak_above_now() as peak:
         torch.ones(2**24).sum()  # 64 MB
