@@ -14,6 +14,7 @@ from typing import TypeAlias
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field
 
+from core.compiled import runs_compiled
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Pruned
@@ -225,7 +226,7 @@ def sweep(
     for start in range(0, len(rows), blocksize):
         stop = min(start + blocksize, len(rows))
         block = Block(start, rows[start:stop], keep[start:stop], factor[start:stop, start:stop])
-        if plain and rows.device.type == "cpu":
+        if plain and runs_compiled(rows):
             errors = _eliminated(block, choose)
         else:
             told = partial(watch, rows, keep) if watch else None

@@ -13,6 +13,7 @@ from core.lazy import torch
 from core.methods.base import Method, Pruned
 from core.patterns import NM, MixedNM, Pattern, Unstructured
 from core.reference import Reference
+from core.selection import smallest, trues
 from core.stages.base import BlockStage, Group, Refined, permuted
 
 Granularity = Literal["block", "layer", "output1", "input1"]
@@ -55,10 +56,28 @@ def swap(
     The highest pruned weight is paired with the lowest kept one, and so on; pairs in which the pruned one is higher are
     mismatched, and the first ``int(threshold * mismatched)`` are exchanged.
     """
+    none = torch.zeros_like(keep)
+    if len(metric) == 1:  # a whole matrix or more: to sort it takes longer than the gradients do
+        count = int(mismatched(metric, keep) * threshold)
+        pruned, kept = (-metric).masked_fill(keep, torch.inf), metric.masked_fill(~keep, torch.inf)
+        return (smallest(pruned, count), smallest(kept, count)) if count else (none, none)
     pairs = paired(metric, keep)
     first = torch.arange(metric.shape[1], device=metric.device) < pairs.swaps(threshold)
-    none = torch.zeros_like(keep)
     return none.scatter(1, pairs.grow, first), none.scatter(1, pairs.cut, first)
+
+
+def mismatched(metric: Float[torch.Tensor, "1 size"], keep: Bool[torch.Tensor, "1 size"]) -> int:
+    """How many pairs of a group are mismatched, without pairing them.
+
+    With c the metric that the last one would have if as many as are kept were the highest: pairs beyond the pruned ones
+    above c and the kept ones below it hold nothing but metrics that are c, or in order.
+    """
+    survivors = trues(keep)
+    if survivors in (0, keep.numel()):
+        return 0
+    below = smallest(metric, keep.numel() - survivors)
+    cut = metric[~below].min()
+    return max(trues((metric > cut) & ~keep), trues((metric < cut) & keep))
 
 
 def swap_within(

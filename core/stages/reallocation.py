@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
+from core.compiled import runs_compiled
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method
@@ -15,7 +16,7 @@ from core.methods.ria import PLUG_AND_PLAY
 from core.patterns import NM, MixedNM, Pattern
 from core.reference import Reference
 from core.registry import ADVANCED
-from core.selection import smallest
+from core.selection import refuse_nan, smallest
 from core.stages.base import Choice, MaskStage, Report
 
 Importance = Literal["sum", "retained_degree", "retained_degree_output"]
@@ -51,37 +52,59 @@ def deal(order: Int[torch.Tensor, " in"], m: int) -> Int[torch.Tensor, " in"]:
     return permutation
 
 
-def retained(scores: Float[torch.Tensor, "out in"], permutation: Int[torch.Tensor, " in"], n: int, m: int) -> float:
-    """The sum of the scores that N:M keeps in this order of the channels."""
-    return float(scores[:, permutation].reshape(-1, m).topk(n, dim=1).values.sum(dtype=torch.float64))
+def kept_in_order(
+    channels: Float[torch.Tensor, "in out"], permutation: Int[torch.Tensor, " in"], n: int, m: int
+) -> tuple[Bool[torch.Tensor, "in out"], float]:
+    """What N:M keeps of the scores [in, out] in this order of the channels, in their own order, and the sum of it."""
+    keep = torch.empty_like(channels, dtype=torch.bool)
+    if runs_compiled(channels):
+        from core.stages.channel_groups import keep_highest  # compiled when it is needed
+
+        return keep, keep_highest(channels.numpy(), permutation.numpy(), n, m, keep.numpy())
+    ordered = channels[permutation].T
+    kept = ~smallest(ordered.reshape(-1, m), m - n).reshape(ordered.shape)
+    keep[permutation] = kept.T
+    return keep, float((ordered * kept).sum(dtype=torch.float64))
 
 
 def gains(
-    slot: Float[torch.Tensor, "out g"], others: Float[torch.Tensor, "out h m1"], n: int
-) -> Float[torch.Tensor, "h g"]:
+    channels: Float[torch.Tensor, "in out"],
+    slot: Int[torch.Tensor, " g"],
+    others: Int[torch.Tensor, "g m1"],
+    n: int,
+) -> Float[torch.Tensor, "g g"]:
     """What each group (row) would retain more with each channel of ``slot`` (column) beside its ``m - 1`` others.
 
-    A channel adds, in each row, what it has above the group's N-th best: ``sum_i max(0, x_i - t_i)``.
+    A channel adds, for each output, what it has above the group's N-th best: ``sum_i max(0, x_i - t_i)``.
     """
-    threshold = others.topk(n, dim=2).values[..., -1]
-    step = max(1, _CHUNK // (slot.shape[0] * slot.shape[1]))
-    return torch.cat(
-        [(slot[:, None, :] - part[:, :, None]).clamp_(min=0).sum(dim=0) for part in threshold.split(step, dim=1)]
-    )
+    if runs_compiled(channels):
+        from core.stages.channel_groups import gains_over, nth_best
+
+        threshold = nth_best(channels.numpy(), others.numpy(), n)
+        return torch.from_numpy(gains_over(channels[slot].numpy(), threshold))
+    best = channels[others].topk(n, dim=1).values[:, -1]
+    step = max(1, _CHUNK // channels[slot].numel())
+    parts = best.split(step)
+    return torch.cat([(channels[slot][None] - part[:, None]).clamp_(min=0).sum(dim=2) for part in parts])
 
 
 def assign(
-    scores: Float[torch.Tensor, "out in"], permutation: Int[torch.Tensor, " in"], slot: int, n: int, m: int, parts: int
+    channels: Float[torch.Tensor, "in out"],
+    permutation: Int[torch.Tensor, " in"],
+    slot: int,
+    n: int,
+    m: int,
+    parts: int,
 ) -> Int[torch.Tensor, " in"]:
     """The best exchange of the channels in ``slot`` among the groups, others fixed; ``parts`` problems of equal size."""
     from scipy.optimize import linear_sum_assignment
 
     better = permutation.clone()
-    channels = permutation.reshape(-1, m)
-    for groups in torch.arange(len(channels), device=scores.device).tensor_split(min(parts, len(channels))):
-        here = channels[groups]
+    members = permutation.reshape(-1, m)
+    for groups in torch.arange(len(members), device=members.device).tensor_split(min(parts, len(members))):
+        here = members[groups]
         others = torch.cat([here[:, :slot], here[:, slot + 1 :]], dim=1)
-        gain = gains(scores[:, here[:, slot]], scores[:, others.reshape(-1)].reshape(len(scores), -1, m - 1), n)
+        gain = gains(channels, here[:, slot], others, n)
         _, chosen = linear_sum_assignment(gain.double().cpu().numpy(), maximize=True)
         better[groups * m + slot] = here[torch.from_numpy(chosen).to(here.device), slot]
     return better
@@ -142,23 +165,22 @@ class Reallocation(MaskStage):
         self, scores: Float[torch.Tensor, "out in"], pattern: Pattern, sparsity: float
     ) -> Iterator[str | Choice]:
         assert isinstance(pattern, NM)
-        n, m = pattern.n, pattern.m
-        plain = torch.arange(scores.shape[1], device=scores.device)
-        permutation, best = plain, retained(scores, plain, n, m)
+        refuse_nan(scores)
+        n, m, channels = pattern.n, pattern.m, scores.T.contiguous()
+        permutation = torch.arange(len(channels), device=scores.device)
+        keep, best = kept_in_order(channels, permutation, n, m)
         report: Report = {"retained_plain": best}
 
         def take(other: torch.Tensor, name: str) -> None:
             """The other order where it retains more: the snake is a heuristic, and gains are rounded to float32."""
-            nonlocal permutation, best
-            if (score := retained(scores, other, n, m)) > best:
-                permutation, best = other, score
+            nonlocal permutation, keep, best
+            kept, score = kept_in_order(channels, other, n, m)
+            if score > best:
+                permutation, keep, best = other, kept, score
             report[name] = best
 
         take(deal(rank_channels(scores, self.importance, sparsity), m), "retained_reallocated")
         for slot in range(m if self.lsa else 0):
             yield f"assigning the channels of slot {slot + 1} of {m}"
-            take(assign(scores, permutation, slot, n, m, int(self.lsa_parts)), f"retained_lsa_{slot + 1}")
-        chosen = pattern.keep(scores[:, permutation], sparsity)
-        keep = torch.empty_like(chosen)
-        keep[:, permutation] = chosen
-        yield Choice(keep, permutation, report)
+            take(assign(channels, permutation, slot, n, m, int(self.lsa_parts)), f"retained_lsa_{slot + 1}")
+        yield Choice(keep.T.contiguous(), permutation, report)

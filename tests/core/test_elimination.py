@@ -1,4 +1,4 @@
-"""The compiled inner loop against the paper's, one weight at a time in float64."""
+"""The sweep's inner loop, compiled and as other devices run it, against the paper's, one weight at a time in float64."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,12 @@ import torch
 from core.errors import InputError
 from core.methods.column_sweep import LowestOfEach, inverse_factor, sweep
 from core.methods.elimination import _LANES
+
+
+@pytest.fixture(params=["compiled", "in PyTorch"], autouse=True)
+def both_ways(request, monkeypatch):
+    if request.param != "compiled":
+        monkeypatch.setattr("core.methods.column_sweep.runs_compiled", lambda tensor: False)
 
 
 def by_hand(weight: np.ndarray, factor: np.ndarray, keep: np.ndarray | None, drop: int, m: int):

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from core.patterns import NM
 from core.stages.base import Choice
-from core.stages.reallocation import Reallocation, assign, deal, rank_channels, retained
+from core.stages.reallocation import Reallocation, assign, deal, kept_in_order, rank_channels
 
 PATTERNS = [(1, 2), (2, 4), (1, 4), (3, 4), (4, 8)]
 
@@ -78,6 +78,17 @@ def test_lsa_by_hand():
     assert list(choice.report.values()) == [pytest.approx(value) for value in expected]
 
 
+def retained(scores: torch.Tensor, permutation: torch.Tensor, n: int, m: int) -> float:
+    return kept_in_order(scores.T.contiguous(), permutation, n, m)[1]
+
+
+@pytest.fixture(params=["compiled", "in PyTorch"], autouse=True)
+def both_ways(request, monkeypatch):
+    """Every test here runs on the compiled loops and on what other devices do."""
+    if request.param != "compiled":
+        monkeypatch.setattr("core.stages.reallocation.runs_compiled", lambda tensor: False)
+
+
 def slow_retained(scores: np.ndarray, permutation: list[int], n: int, m: int) -> float:
     groups = [permutation[k : k + m] for k in range(0, len(permutation), m)]
     return sum(sum(sorted(row[channel] for channel in group)[-n:]) for row in scores for group in groups)
@@ -118,7 +129,7 @@ def test_reallocation_and_lsa_equal_every_order_tried(n, m, groups, parts):
     values = [slow_retained(slow, order, n, m) for order in (plain, permutation)]
     for slot in range(m):
         values.append(slow_lsa(slow, permutation, slot, n, m, parts))
-        other = assign(scores, torch.tensor(permutation), slot, n, m, parts).tolist()
+        other = assign(scores.T.contiguous(), torch.tensor(permutation), slot, n, m, parts).tolist()
         assert slow_retained(slow, other, n, m) == pytest.approx(values[-1], rel=1e-6)
         if retained(scores, torch.tensor(other), n, m) > retained(scores, torch.tensor(permutation), n, m):
             permutation = other  # of several that retain as much, the one that stands

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from core.methods import Pruned
 from core.patterns import NM, Unstructured
-from core.stages.barber import Barber, rebuild, swap, swap_within
+from core.stages.barber import Barber, mismatched, paired, rebuild, swap, swap_within
 from core.stages.base import Group, Refined
 from core.stages.low_rank import LowRank
 
@@ -287,3 +287,18 @@ def test_a_matrix_of_zeros_stays_one():
 def test_modules_are_chosen_by_patterns_of_full_names(patterns, chosen):
     names = ["h.0.attn.q", "h.0.self_attn.k", "h.0.mlp.up"]
     assert [name for name in names if LowRank(modules=patterns).chooses(name, "")] == chosen
+
+
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0, 1))
+def test_one_long_group_is_swapped_as_its_sorted_pairs_are(size, levels, seed, density, threshold):
+    """A matrix is not sorted; few levels make ties the rule."""
+    generator = torch.Generator().manual_seed(seed)
+    metric = torch.randint(0, levels, (1, size), generator=generator).float()
+    keep = torch.rand(1, size, generator=generator) < density
+    pairs = paired(metric, keep)
+    assert mismatched(metric, keep) == int(pairs.mismatched)
+    first = torch.arange(size) < pairs.swaps(threshold)
+    grown, cut = swap(metric, keep, threshold)
+    none = torch.zeros_like(keep)
+    assert torch.equal(grown, none.scatter(1, pairs.grow, first))
+    assert torch.equal(cut, none.scatter(1, pairs.cut, first))
