@@ -35,6 +35,7 @@ _PUBLIC = {
     "Reallocation": "core.stages.reallocation",
     "Reconstruction": "core.stages.reconstruction",
     "Barber": "core.stages.barber",
+    "DSnoT": "core.stages.dsnot",
     "LowRank": "core.stages.low_rank",
     "Pattern": "core.patterns",
     "Unstructured": "core.patterns",

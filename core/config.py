@@ -152,7 +152,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         for stage in self.stages:
             stage.check(self.method, self.pattern)
         rounding = next((part for part in (self.method, *self.stages) if getattr(part, "bits", None)), None)
-        for kind in (MaskStage, FactorStage):
+        for kind in (MaskStage, UpdateStage, FactorStage):
             alike = [stage.name for stage in self.stages if isinstance(stage, kind)]
             if len(alike) > 1:
                 raise InputError(f"stages = {' and '.join(alike)} do the same thing in two ways; choose one of them.")

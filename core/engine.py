@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from transformers import PreTrainedModel
 
-from core.aftercheck import check_counts, check_factors, check_mask, check_refined, check_weight
+from core.aftercheck import BrokenPromise, check_counts, check_factors, check_mask, check_refined, check_weight
 from core.allocation import allocate
 from core.allocation.base import Measured
 from core.collecting import collect
@@ -36,7 +36,7 @@ from core.models.groups import SubBlock, SubBlockRun, sub_blocks
 from core.models.replay import Stream, capture
 from core.models.structure import Block, decoder_blocks, profile, read_weight, write_weight
 from core.patterns import Pattern
-from core.stages import BlockStage, FactorStage, MaskStage, UpdateStage
+from core.stages import BlockStage, FactorStage, MaskStage, RefineStage, UpdateStage
 from core.stages.base import Choice, Group, Refined
 from core.statistics import InputStatistics
 from core.statistics.sample import SAMPLE_TOKENS
@@ -103,7 +103,7 @@ class _Recipe:
     pattern: Pattern
     needs: frozenset[str]
     mask_stage: MaskStage | None
-    update_stages: list[UpdateStage]
+    reworking: list[RefineStage | UpdateStage]
     block_stages: list[BlockStage]
     factor_stage: FactorStage | None
 
@@ -114,7 +114,7 @@ class _Recipe:
             config.pattern.resolve(config.method.group),
             config.needs if "gram" in config.needs else config.needs | {"sample"},
             next((stage for stage in config.stages if isinstance(stage, MaskStage)), None),
-            [stage for stage in config.stages if isinstance(stage, UpdateStage)],
+            [stage for stage in config.stages if isinstance(stage, RefineStage | UpdateStage)],
             [stage for stage in config.stages if isinstance(stage, BlockStage)],
             next((stage for stage in config.stages if isinstance(stage, FactorStage)), None),
         )
@@ -173,20 +173,20 @@ class _BlockPass:
                 result = method.apply(dense, choice.keep, stats)
             else:
                 result = method.prune(dense, stats, pattern, sparsity)
-            for stage in self.recipe.update_stages:
-                yield Working(text=f"{name}: {stage.title.lower()}")
-                result = stage.update(dense, result, stats)
+            permutation = choice.permutation if choice else None
+            check_mask(name, result.keep, method, pattern, sparsity, permutation)
+            result = yield from self._reworked(name, dense, result, pattern, permutation)
+        except BrokenPromise:
+            raise  # it names the module
         except InputError as problem:
             raise InputError(f"{name}: {problem}") from problem
-        permutation = choice.permutation if choice else None
-        check_mask(name, result.keep, method, pattern, sparsity, permutation)
         if self.recipe.block_stages or self.recipe.factor_stage:  # nothing else looks back
             self._dense[name] = stored.clone()
         weight = result.weight.to(stored.dtype)
         updated = not torch.equal(weight, stored * result.keep)
         error, basis = reconstruction_error(dense, weight.float(), stats)
         # Last, since ``dense`` may be a view of the module's own weight.
-        self._put(name, result, " and ".join([method.name, *(stage.name for stage in self.recipe.update_stages)]))
+        self._put(name, result, " and ".join([method.name, *(stage.name for stage in self.recipe.reworking)]))
         event = ModulePruned(
             module=name,
             block=self.block.index,
@@ -205,6 +205,23 @@ class _BlockPass:
         )
         self._told[name] = event
         yield event
+
+    def _reworked(
+        self, name: str, dense: torch.Tensor, result: Pruned, pattern: Pattern, permutation: torch.Tensor | None
+    ) -> Generator[Event, None, Pruned]:
+        """After the stages that refine a matrix's mask, and those that update its survivors."""
+        stats = self._inputs[name]
+        for stage in self.recipe.reworking:
+            before, by = result, f"stage = {stage.name}"
+            if isinstance(stage, UpdateStage):
+                yield Working(text=f"{name}: {stage.title}")
+                result = stage.update(dense, before, stats)
+            elif stage.chooses(name):
+                yield Working(text=f"{name}: {stage.title}")
+                result = stage.refine_mask(dense, before, stats, pattern, permutation)
+            check_refined(name, result.keep, pattern, permutation, by)
+            check_counts(name, [before.keep], [result.keep], by)
+        return result
 
     def _measured_of(self, name: str) -> dict[str, float]:
         value, quantity = self.measured.get(name), self.recipe.config.allocation.measures

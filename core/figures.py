@@ -77,6 +77,11 @@ def summary(modules: pd.DataFrame, groups: pd.DataFrame) -> dict[str, float]:
         figures[column] = float(modules[column].sum())
     if "swapped" in modules:
         figures["swapped"] = float((modules.swapped * modules.parameters).sum() / modules.parameters.sum())
+    if "exchanged" in modules:
+        figures["exchanged"] = float(
+            (modules.exchanged.fillna(0) * modules.parameters).sum() / modules.parameters.sum()
+        )
+        figures |= {name: float(modules[name].mean()) for name in ("expected_before", "expected_after")}
     if len(groups):
         figures |= {name: float(groups[name].mean()) for name in ("loss_before", "loss_after")}
         figures["loss_lowered"] = float((groups.loss_after < groups.loss_before).mean())

@@ -114,6 +114,10 @@ def result_table(run: Run) -> Table:
 def _stage_rows(result: RunResult) -> list[tuple[str, str]]:
     """What the stages did, where there were any."""
     rows = [("retained score", retained_words(result.figures)), ("block loss", loss_words(result.figures))]
+    if "exchanged" in result.figures:
+        before, after = (result.figures[f"expected_{when}"] for when in ("before", "after"))
+        words = f"{before:.4g} → {after:.4g} ({result.figures['exchanged']:.4%} of the weights exchanged)"
+        rows.append(("expected error", words))
     if "swapped" in result.figures:
         rows.append(("weights swapped", f"{result.figures['swapped']:.4%}"))
     if "energy" in result.figures:

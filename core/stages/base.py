@@ -58,6 +58,25 @@ class MaskStage(Stage):
         """Words about what it is doing, and at last the choice."""
 
 
+class RefineStage(Stage):
+    """Changes the mask of a matrix, whose counts and pattern stay; what survives is dense."""
+
+    def chooses(self, module: str) -> bool:
+        """Whether the module, by full name, is refined."""
+        return True
+
+    @abstractmethod
+    def refine_mask(
+        self,
+        dense: Float[torch.Tensor, "out in"],
+        pruned: Pruned,
+        stats: InputStatistics,
+        pattern: Pattern,
+        permutation: torch.Tensor | None,
+    ) -> Pruned:
+        """The dense matrix under a new mask; ``permutation``: the order of inputs in which ``pattern`` holds."""
+
+
 class UpdateStage(Stage):
     """Changes the surviving weights of a matrix, whose mask stays."""
 

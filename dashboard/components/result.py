@@ -104,6 +104,11 @@ def _stages(run: Run, result: RunResult) -> None:
         words = f"**Channel reallocation** retained {dealt / plain - 1:+.2%} score over the channels' own order"
         rounds = [value for name, value in figures.items() if name.startswith("retained_lsa_")]
         lines.append(words + (f", {rounds[-1] / plain - 1:+.2%} after LSA." if rounds else "."))
+    if "exchanged" in figures:
+        lines.append(
+            f"**DSnoT** exchanged {figures['exchanged']:.3%} of the weights; the outputs' mean expected error went from "
+            f"{figures['expected_before']:.4g} to {figures['expected_after']:.4g}."
+        )
     if "swapped" in figures:
         lines.append(
             f"**LLM-Barber** swapped {figures['swapped']:.3%} of the weights; the blocks' loss went from "
