@@ -24,7 +24,7 @@ METHODS = {name: {"method": name} for name in sorted(Method.registry)} | {
 }
 PATTERNS = ["unstructured", "2:4", "4:8"]
 STAGES = ["reallocation", "reconstruction", "barber", "low_rank"]
-FURTHER = ["dsnot"]
+FURTHER = ["dsnot", "admm"]
 USUAL: list[tuple[str, ...]] = [("reallocation", "dsnot", "reconstruction")]
 PARTS = {"gpt2": ["attn", "mlp"], "opt": ["self_attn", "block"]}
 SPARSITY = 0.37  # divides nothing
@@ -53,9 +53,15 @@ def supported(method: str, pattern: str, stages: tuple[str, ...]) -> bool:
     """Told here once more, not asked of the classes."""
     if method == "wanda_variant" and (pattern != "unstructured" or "barber" in stages):
         return False
-    if "reallocation" in stages and (pattern == "unstructured" or method == "sparsegpt"):
+    if "reallocation" in stages and (pattern == "unstructured" or method in ("sparsegpt", "admm")):
         return False
-    return not ("reconstruction" in stages and method.startswith("sparsegpt"))
+    if "admm" in stages and (method == "admm" or "reconstruction" in stages):
+        return False
+    return not ("reconstruction" in stages and updates(method))
+
+
+def updates(method: str) -> bool:
+    return method.startswith("sparsegpt") or method == "admm"
 
 
 # Of the four older stages every set; the others alone, beside one more, and in sets that people use.
@@ -101,7 +107,7 @@ def assert_exact(event: ModuleEvent, config: RunConfig) -> None:
 
 def parts_for(method: str, stages: tuple[str, ...]) -> list:
     """Barber resets survivors to dense unless told otherwise, which is refused after a reconstruction."""
-    kept = "reconstruction" in stages
+    kept = bool({"reconstruction", "admm"} & {*stages})
     barber = {"stage": "barber", "granularity": "output1", "keep_reconstruction": kept}
     return [barber if stage == "barber" else stage for stage in stages]
 
@@ -141,7 +147,7 @@ def test_every_stage_does_what_it_tells(one_block, windows, family, method, patt
         assert event.pruned == int((~event.keep).sum())
         assert event.updated == (not torch.equal(after[name], dense[name] * event.keep))
         reset = {"barber", "dsnot"} & {*stages}
-        updated = "reconstruction" in stages or (method.startswith("sparsegpt") and not reset)
+        updated = bool({"reconstruction", "admm"} & {*stages}) or (updates(method) and not reset)
         assert event.updated == updated
     parts = [(event.group, event.stage) for event in events if isinstance(event, GroupRefined)]
     expected = PARTS.get(family, ["self_attn", "mlp"]) if "barber" in stages else []
