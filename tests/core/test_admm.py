@@ -1,5 +1,7 @@
 """ADMM: against direct solves row by row, SparseGPT under the same mask, and the paper's program written slowly."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -162,14 +164,14 @@ def test_a_cut_from_a_sample_is_near_and_never_infinite(shape, share):
 
 
 def test_the_finish_never_goes_up_and_ends_at_the_optimum():
-    dense, x, stats = material(2)
+    dense, _, stats = material(2)
     space = ADMM().space(stats)
     scaled, mask = dense * space.scale, (torch.rand(20, 48, generator=torch.Generator().manual_seed(3)) > 0.5).float()
     start, objectives = Start(scaled * mask, mask), []
     for steps in range(0, 40, 2):
         change = scaled - conjugate_gradients(scaled, space.gram, start, steps)
         objectives.append(float((change.double() @ space.gram.double() * change).sum()))
-    assert all(later <= before * (1 + 1e-5) for before, later in zip(objectives, objectives[1:], strict=False))
+    assert all(later <= before * (1 + 1e-5) for before, later in itertools.pairwise(objectives))
     assert torch.equal(start.weight, scaled * mask), "what it is given stays"
     best = 0.0
     for i in range(20):
