@@ -38,6 +38,7 @@ _PUBLIC = {
     "Barber": "core.stages.barber",
     "DSnoT": "core.stages.dsnot",
     "ADMMUpdate": "core.stages.admm",
+    "Tuning": "core.stages.tuning",
     "LowRank": "core.stages.low_rank",
     "Pattern": "core.patterns",
     "Unstructured": "core.patterns",
