@@ -22,9 +22,9 @@ from core.stages.tuning import Tuning
 
 
 def drained(stage: Tuning, block: WholeBlock) -> tuple[list[str], Tuned]:
-    *words, last = list(stage.tune(block))
-    assert all(isinstance(word, str) for word in words)
-    return words, last
+    steps = list(stage.tune(block))
+    assert isinstance(steps[-1], Tuned)
+    return [word for word in steps if isinstance(word, str)], steps[-1]
 
 
 def linear(windows: int = 8):
