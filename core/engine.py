@@ -253,6 +253,8 @@ class _BlockPass:
                 result = stage.refine_mask(dense, before, stats, pattern, permutation)
             check_refined(name, result.keep, pattern, permutation, by)
             check_counts(name, [before.keep], [result.keep], by)
+            if isinstance(stage, UpdateStage):
+                check_same(name, before.keep, result.keep, by)
         return result
 
     def _measured_of(self, name: str) -> dict[str, float]:
