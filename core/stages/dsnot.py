@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import ClassVar, NamedTuple
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from pydantic import Field
 
 from core.errors import InputError
@@ -60,21 +60,13 @@ def refine_rows(
 ) -> Refinement:
     """Every row by itself: as long as its error exceeds ``threshold``, the pruned weight whose return lowers it with the
     most certainty (``grow``) comes back, and the kept weight of the opposite effect with the lowest ``prune`` goes."""
-    lowest = {
-        positive: _lowest(expected.prune, keep & (expected.output > 0 if positive else expected.output < 0))
-        for positive in (True, False)
-    }
-    taken = torch.zeros(len(keep), 2, dtype=torch.long, device=keep.device)
+    # An error that is positive falls when a negative weight goes.
+    negative, positive = (
+        _Queue(expected.prune, keep & side, cycles) for side in (expected.output < 0, expected.output > 0)
+    )
 
-    def partner(grown: torch.Tensor, positive: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        side = positive.long()  # an error that is positive falls when a negative weight goes
-        place = taken.gather(1, side)
-        taken.scatter_add_(1, side, torch.ones_like(side))
-        (up, ups), (down, downs) = lowest[True], lowest[False]
-        place = place.clamp(max=keep.shape[1] - 1)
-        return torch.where(positive, down.gather(1, place), up.gather(1, place)), place < torch.where(
-            positive, downs, ups
-        )
+    def partner(grown: torch.Tensor, above: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _next(above, negative, positive)
 
     return _refine(expected, keep, cycles, threshold, overshoot, partner)
 
@@ -107,25 +99,18 @@ def _refine(
     refined = keep.clone()
     error = (expected.output * ~keep).sum(dim=1, keepdim=True)
     first = error.clone()
-    # From the lowest to the highest; what may not grow stands in the middle.
-    order = expected.grow.masked_fill(keep, 0).sort(dim=1, stable=True).indices
-    left = torch.cat([(~keep & (expected.grow < 0)).sum(1, True), (~keep & (expected.grow > 0)).sum(1, True)], dim=1)
-    taken = torch.zeros_like(left)
+    highest = _Queue(-expected.grow, ~keep & (expected.grow > 0), cycles)
+    lowest = _Queue(expected.grow, ~keep & (expected.grow < 0), cycles)
     active = torch.ones_like(error, dtype=torch.bool)
     for _ in range(cycles):
         active &= error.abs() > threshold
-        positive = error > 0
-        side = positive.long()
-        place = taken.gather(1, side)
-        active &= place < left.gather(1, side)
         if not active.any():
             break
-        place = place.clamp(max=keep.shape[1] - 1)
-        grown = order.gather(1, torch.where(positive, keep.shape[1] - 1 - place, place))
-        taken.scatter_add_(1, side, torch.ones_like(side))
-        cut, there_is = partner(grown, positive)
+        positive = error > 0
+        grown, one_to_grow = _next(positive, highest, lowest)
+        cut, one_to_cut = partner(grown, positive)
         after = error + expected.output.gather(1, cut) - expected.output.gather(1, grown)
-        active &= there_is
+        active &= one_to_grow & one_to_cut
         if not overshoot:
             active &= after.sign() == first.sign()
         refined.scatter_(1, grown, refined.gather(1, grown) | active)
@@ -134,11 +119,31 @@ def _refine(
     return Refinement(refined, first[:, 0], error[:, 0])
 
 
-def _lowest(
-    scores: Float[torch.Tensor, "out in"], allowed: Bool[torch.Tensor, "out in"]
-) -> tuple[Int[torch.Tensor, "out in"], Int[torch.Tensor, "out 1"]]:
-    """The allowed ones of each row from the lowest score up, and how many they are."""
-    return scores.masked_fill(~allowed, torch.inf).sort(dim=1, stable=True).indices, allowed.sum(dim=1, keepdim=True)
+class _Queue:
+    """In each row the allowed ones from the lowest score up, at most ``count`` of them; of equal scores the lowest index first."""
+
+    def __init__(
+        self, scores: Float[torch.Tensor, "out in"], allowed: Bool[torch.Tensor, "out in"], count: int
+    ) -> None:
+        few = scores.masked_fill(~allowed, torch.inf).topk(min(count, scores.shape[1]), dim=1, largest=False)
+        by_index = few.indices.sort(dim=1)
+        order = few.values.gather(1, by_index.indices).sort(dim=1, stable=True).indices
+        self._indices = by_index.values.gather(1, order)
+        self._length = allowed.sum(dim=1, keepdim=True).clamp(max=self._indices.shape[1])
+        self._taken = torch.zeros_like(self._length)
+
+    def take(self, rows: Bool[torch.Tensor, "out 1"]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next index [out, 1] of each row, and whether there is one; those of ``rows`` are gone then."""
+        found = self._indices.gather(1, self._taken.clamp(max=self._indices.shape[1] - 1))
+        there_is = self._taken < self._length
+        self._taken += rows
+        return found, there_is
+
+
+def _next(rows: Bool[torch.Tensor, "out 1"], first: _Queue, second: _Queue) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ``rows`` take from the first queue, and the others from the second."""
+    (a, is_a), (b, is_b) = first.take(rows), second.take(~rows)
+    return torch.where(rows, a, b), torch.where(rows, is_a, is_b)
 
 
 class DSnoT(RefineStage):
