@@ -53,6 +53,12 @@ def check_counts(group: str, before: Iterable[torch.Tensor], after: Iterable[tor
         raise BrokenPromise(f"{group}: {by} changed the sparsity: {keeps:,} weights are kept, not {kept:,}.")
 
 
+def check_same(module: str, before: Bool[torch.Tensor, "out in"], after: Bool[torch.Tensor, "out in"], by: str) -> None:
+    """Raises BrokenPromise where a stage changed a mask that is not its to change."""
+    if changed := int((before != after).sum()):
+        raise BrokenPromise(f"{module}: {by} changed the mask of {changed} weights.")
+
+
 def check_factors(module: str, factors: Factors, by: str) -> None:
     """Raises BrokenPromise where a factor is NaN or infinite."""
     if not (factors.left.isfinite().all() and factors.right.isfinite().all()):

@@ -18,7 +18,6 @@ from core.models.replay import capture
 from core.models.sources import ModelSource
 from core.models.structure import decoder_blocks, read_weight
 from core.reopening import reopening
-from core.stages import BlockStage
 from core.statistics import InputStatistics
 from core.store import Run, Store
 
@@ -67,8 +66,7 @@ def collected_inputs(run: Run, block: int, store: Store, load: Loader) -> Genera
     yield PhaseStarted(phase="Loading the model")
     model = (yield from reopening(run.id, store, load, blocks=block)).model
     blocks = decoder_blocks(model)
-    one_by_one = any(isinstance(stage, BlockStage) for stage in config.stages)
-    stream = capture(model, blocks, windows, 1 if one_by_one else config.calibration.batch_size)
+    stream = capture(model, blocks, windows, 1 if config.one_by_one else config.calibration.batch_size)
     yield PhaseStarted(phase="Passing the text through the blocks", total=block + 1)
     for earlier in blocks[:block]:
         for _ in stream.propagate(earlier):

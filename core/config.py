@@ -17,7 +17,7 @@ from core.methods import AnyMethod
 from core.methods.wanda import Wanda
 from core.models.sources import AnySource, Embedded
 from core.patterns import AnyPattern, Pattern, Unstructured
-from core.stages import AnyStage, BlockStage, FactorStage, MaskStage, Stage, UpdateStage
+from core.stages import AnyStage, BlockStage, FactorStage, MaskStage, Stage, TuneStage, UpdateStage
 
 DEFAULT_SPARSITY = 0.5
 _SAME = 1e-9
@@ -152,7 +152,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
         for stage in self.stages:
             stage.check(self.method, self.pattern)
         rounding = next((part for part in (self.method, *self.stages) if getattr(part, "bits", None)), None)
-        for kind in (MaskStage, FactorStage):
+        for kind in (MaskStage, UpdateStage, TuneStage, FactorStage):
             alike = [stage.name for stage in self.stages if isinstance(stage, kind)]
             if len(alike) > 1:
                 raise InputError(f"stages = {' and '.join(alike)} do the same thing in two ways; choose one of them.")
@@ -163,13 +163,30 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
                 f"stage = {resetting.name} resets the survivors to their dense values, which undoes stage = {updating.name}; "
                 "let it keep the reconstruction, or leave one of them out."
             )
-        changing = next((stage for stage in self.stages if isinstance(stage, BlockStage | FactorStage)), None)
+        changing = next(
+            (stage for stage in self.stages if isinstance(stage, BlockStage | TuneStage | FactorStage)), None
+        )
         if rounding and changing:
             raise InputError(
                 f"stage = {changing.name} does not go with {rounding.kind} = {rounding.name} and bits: it would take weights off "
                 "the grid they were rounded to; leave one of them out."
             )
         return self
+
+    @model_validator(mode="after")
+    def _windows_to_hold_out(self) -> Self:
+        tuning = next((stage for stage in self.stages if isinstance(stage, TuneStage)), None)
+        if tuning and self.calibration.windows < 2:
+            raise InputError(
+                f"calibration.windows = {self.calibration.windows} is too few for stage = {tuning.name}, which holds some out; "
+                "give it two or more."
+            )
+        return self
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether windows are run one at a time, since a stage takes gradients of each."""
+        return any(isinstance(stage, BlockStage | TuneStage) for stage in self.stages)
 
     def canonical(self) -> str:
         """The same JSON text for the same config, whatever the order in which it was given."""

@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Int
 from transformers import PreTrainedModel
 
-from core.aftercheck import check_counts, check_factors, check_mask, check_refined, check_weight
+from core.aftercheck import (
+    check_counts,
+    check_factors,
+    check_mask,
+    check_refined,
+    check_same,
+    check_weight,
+)
 from core.allocation import allocate
 from core.allocation.base import Measured
 from core.collecting import collect
@@ -33,13 +40,13 @@ from core.layer_error import reconstruction_error
 from core.measuring import measure
 from core.methods import Method, Pruned
 from core.models.factors import FactoredLinear, replace
-from core.models.groups import SubBlock, SubBlockRun, sub_blocks
+from core.models.groups import BlockRun, SubBlock, SubBlockRun, sub_blocks
 from core.models.replay import Stream, capture
 from core.models.structure import Block, decoder_blocks, profile, read_weight, write_weight
 from core.patterns import Pattern
 from core.selection import trues
-from core.stages import BlockStage, FactorStage, MaskStage, UpdateStage
-from core.stages.base import Choice, Group, Refined
+from core.stages import BlockStage, FactorStage, MaskStage, RefineStage, TuneStage, UpdateStage
+from core.stages.base import Choice, Group, Refined, Tuned, WholeBlock
 from core.statistics import InputStatistics
 from core.statistics.sample import SAMPLE_TOKENS
 
@@ -75,15 +82,17 @@ def prune_model(
             measured = yield from measure(model, config, calibration)
     sparsities = allocate(config.allocation, config.pattern, profile(model), config.sparsity, measured)
     windows = calibration if recipe.needs_text else _sample_windows(calibration)
-    # A gradient is taken one sequence at a time, so the stream then runs that way.
-    batch_size = 1 if recipe.block_stages else config.calibration.batch_size
+    batch_size = 1 if config.one_by_one else config.calibration.batch_size
     pruned: dict[str, ModuleEvent] = {}
     with _evaluation_mode(model):
         stream = capture(model, blocks, windows, batch_size)
+        dense_stream = stream.branch() if recipe.follows_dense else None
         for block in blocks:
             block_started = time.perf_counter()
             yield BlockStarted(block=block.index, name=block.name)
-            for event in _BlockPass(model, block, stream, recipe, sparsities, measured, len(windows)).run():
+            for event in _BlockPass(
+                model, block, stream, dense_stream, recipe, sparsities, measured, len(windows)
+            ).run():
                 if isinstance(event, ModuleEvent):
                     pruned[event.module] = event
                 yield event
@@ -105,8 +114,9 @@ class _Recipe:
     pattern: Pattern
     needs: frozenset[str]
     mask_stage: MaskStage | None
-    update_stages: list[UpdateStage]
+    reworking: list[RefineStage | UpdateStage]
     block_stages: list[BlockStage]
+    tune_stage: TuneStage | None
     factor_stage: FactorStage | None
 
     @classmethod
@@ -116,15 +126,26 @@ class _Recipe:
             config.pattern.resolve(config.method.group),
             config.needs | {"sample"},
             next((stage for stage in config.stages if isinstance(stage, MaskStage)), None),
-            [stage for stage in config.stages if isinstance(stage, UpdateStage)],
+            [stage for stage in config.stages if isinstance(stage, RefineStage | UpdateStage)],
             [stage for stage in config.stages if isinstance(stage, BlockStage)],
+            next((stage for stage in config.stages if isinstance(stage, TuneStage)), None),
             next((stage for stage in config.stages if isinstance(stage, FactorStage)), None),
         )
 
     @property
     def needs_text(self) -> bool:
         """Whether anything is decided by the calibration text; if not, it only serves to measure the error."""
-        return bool(self.needs - {"sample"} or self.block_stages)
+        return bool(self.needs - {"sample"} or self.config.one_by_one)
+
+    @property
+    def follows_dense(self) -> bool:
+        """Whether the dense model's hidden states go along."""
+        return self.tune_stage is not None and self.tune_stage.target == "dense"
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether anything still asks for a module's dense weight once it is pruned."""
+        return bool(self.block_stages or self.tune_stage or self.factor_stage)
 
 
 @dataclass
@@ -134,6 +155,7 @@ class _BlockPass:
     model: PreTrainedModel
     block: Block
     stream: Stream
+    dense_stream: Stream | None
     recipe: _Recipe
     sparsities: Mapping[str, float]
     measured: Measured
@@ -142,16 +164,25 @@ class _BlockPass:
     _dense: dict[str, torch.Tensor] = field(default_factory=dict)
     _pruned: dict[str, Pruned] = field(default_factory=dict)
     _told: dict[str, ModuleEvent] = field(default_factory=dict)
+    _targets: list[torch.Tensor] = field(default_factory=list)
+    """What the dense block gives for each batch, where a stage asks for it."""
 
     def run(self) -> Iterator[Event]:
         started = time.perf_counter()
-        self._inputs = yield from collect(self.block, self.stream, self.recipe.needs, self.sequences)
+        outputs = self._targets if self.recipe.tune_stage else None
+        self._inputs = yield from collect(self.block, self.stream, self.recipe.needs, self.sequences, outputs)
+        if self.dense_stream:
+            for batch in self.dense_stream.propagate(self.block):
+                yield Working(text=f"{self.block.name}: dense output of batch {batch} of {len(self.stream.hidden)}")
+            self._targets = list(self.dense_stream.hidden)
         share = (time.perf_counter() - started) / len(self.block.modules)
         for names in self._pruned_together():
             yield from self._prune(names, share)
         for stage in self.recipe.block_stages:
             for part in sub_blocks(self.block):
                 yield from self._refine(stage, part)
+        if self.recipe.tune_stage:
+            yield from self._tune(self.recipe.tune_stage)
         if self.recipe.factor_stage:
             for name, event in self._told.items():
                 if self.recipe.factor_stage.chooses(name, event.label):
@@ -175,15 +206,11 @@ class _BlockPass:
                 choices, results = yield from self._masked(self.recipe.mask_stage, names, dense)
             else:
                 choices, results = [None] * len(names), self._pruned_by_method(names, dense)
-            for index, name in enumerate(names):
-                for stage in self.recipe.update_stages:
-                    yield Working(text=f"{name}: {stage.title.lower()}")
-                    results[index] = stage.update(dense[index], results[index], self._inputs[name])
         except InputError as problem:
             raise InputError(f"{', '.join(names)}: {problem}") from problem
         share += (time.perf_counter() - started) / len(names)
         for name, weight, choice, result in zip(names, dense, choices, results, strict=True):
-            yield self._accept(name, weight, choice, result, share)
+            yield from self._accept(name, weight, choice, result, share)
 
     def _masked(
         self, stage: MaskStage, names: list[str], dense: list[torch.Tensor]
@@ -216,17 +243,15 @@ class _BlockPass:
 
     def _accept(
         self, name: str, dense: torch.Tensor, choice: Choice | None, result: Pruned, seconds: float
-    ) -> ModulePruned:
-        """Checks a result, measures it and puts it in its module's place; ``seconds``: what it took so far."""
+    ) -> Iterator[Event]:
+        """Checks a result, lets stages rework it, and puts it in its module's place; ``seconds``: what it took so far."""
         started = time.perf_counter()
-        method, sparsity, stored = (
-            self.recipe.config.method,
-            self.sparsities[name],
-            read_weight(self.block.modules[name]),
-        )
+        method, sparsity = self.recipe.config.method, self.sparsities[name]
+        pattern, stored = self.recipe.pattern.at(sparsity), read_weight(self.block.modules[name])
         permutation = choice.permutation if choice else None
-        check_mask(name, result.keep, method, self.recipe.pattern.at(sparsity), sparsity, permutation)
-        if self.recipe.block_stages or self.recipe.factor_stage:  # nothing else looks back
+        check_mask(name, result.keep, method, pattern, sparsity, permutation)
+        result = yield from self._reworked(name, dense, result, pattern, permutation)
+        if self.recipe.looks_back:
             self._dense[name] = stored.clone()
         weight = result.weight.to(stored.dtype)
         event = ModulePruned(
@@ -244,9 +269,31 @@ class _BlockPass:
             keep=result.keep,
             permutation=permutation,
         )
-        self._put(name, result, " and ".join([method.name, *(stage.name for stage in self.recipe.update_stages)]))
+        self._put(name, result, " and ".join([method.name, *(stage.name for stage in self.recipe.reworking)]))
         self._told[name] = event
-        return event
+        yield event
+
+    def _reworked(
+        self, name: str, dense: torch.Tensor, result: Pruned, pattern: Pattern, permutation: torch.Tensor | None
+    ) -> Generator[Event, None, Pruned]:
+        """After the stages that refine a matrix's mask, and those that update its survivors."""
+        for stage in self.recipe.reworking:
+            before, by = result, f"stage = {stage.name}"
+            if isinstance(stage, RefineStage) and not stage.chooses(name):
+                continue
+            yield Working(text=f"{name}: {stage.title}")
+            try:
+                if isinstance(stage, UpdateStage):
+                    result = stage.update(dense, before, self._inputs[name])
+                else:
+                    result = stage.refine_mask(dense, before, self._inputs[name], pattern, permutation)
+            except InputError as problem:
+                raise InputError(f"{name}: {problem}") from problem
+            check_refined(name, result.keep, pattern, permutation, by)
+            check_counts(name, [before.keep], [result.keep], by)
+            if isinstance(stage, UpdateStage):
+                check_same(name, before.keep, result.keep, by)
+        return result
 
     def _measured_of(self, name: str) -> dict[str, float]:
         value, quantity = self.measured.get(name), self.recipe.config.allocation.measures
@@ -283,6 +330,24 @@ class _BlockPass:
             self._put(name, result, f"stage = {stage.name}")
             yield self._tell_again(name, stage.name, seconds, refined.modules[name], result)
         yield GroupRefined(block=self.block.index, group=part.name, stage=stage.name, report=refined.report)
+
+    def _tune(self, stage: TuneStage) -> Iterator[Event]:
+        started, by = time.perf_counter(), f"stage = {stage.name}"
+        before = dict(self._pruned)
+        run = BlockRun(self.block, self.stream, self._targets)
+        tuned: Tuned | None = None
+        for step in stage.tune(WholeBlock(before, len(self._targets), run.loss)):
+            if isinstance(step, Tuned):
+                tuned = step
+            else:
+                yield Working(text=f"{self.block.name}: {step}")
+        assert tuned is not None
+        seconds = (time.perf_counter() - started) / len(before)
+        for name, result in tuned.pruned.items():
+            check_same(name, before[name].keep, result.keep, by)
+            self._put(name, result, by)
+            yield self._tell_again(name, stage.name, seconds, {}, result)
+        yield GroupRefined(block=self.block.index, group="block", stage=stage.name, report=tuned.report)
 
     def _tell_again(
         self, name: str, stage: str, seconds: float, report: Mapping[str, float], result: Pruned

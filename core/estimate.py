@@ -14,7 +14,7 @@ from core.config import RunConfig
 from core.evaluation import LOGITS_AT_ONCE
 from core.lazy import torch
 from core.profile import ModelProfile
-from core.stages import BlockStage
+from core.stages import TuneStage
 from core.statistics.sample import SAMPLE_TOKENS
 from core.store import Run, Store
 
@@ -94,7 +94,7 @@ def _evaluation_flops(config: RunConfig, profile: ModelProfile) -> float:
 def _pruning_flops(config: RunConfig, profile: ModelProfile) -> float:
     """Two forwards of the blocks, on the sample of tokens where nothing is needed of the text; Gram matrices and solve; stages."""
     needs = config.needs
-    text = needs or any(isinstance(stage, BlockStage) for stage in config.stages)
+    text = needs or config.one_by_one
     tokens = config.calibration.windows * config.calibration.seqlen if text else SAMPLE_TOKENS
     flops = 4.0 * profile.prunable * tokens + 60.0 * profile.prunable
     if "gram" in needs:
@@ -113,6 +113,8 @@ def _memory(config: RunConfig, profile: ModelProfile) -> float:
     hidden = config.calibration.windows * config.calibration.seqlen * profile.hidden_size * itemsize
     first = [module for module in profile.modules if module.block == 0]
     grams = sum(4.0 * module.shape[1] ** 2 for module in first) if "gram" in config.needs else 0.0
+    if any(isinstance(stage, TuneStage) for stage in config.stages):  # weights, gradients, Adam's two, the best so far
+        grams += 24.0 * sum(module.parameters for module in first) + hidden
     every = config.evaluation.batch_size * config.evaluation.seqlen * profile.vocabulary
     logits = 3.0 * min(every, LOGITS_AT_ONCE) * 4
     widest = max(module.parameters for module in first)

@@ -42,6 +42,31 @@ def group_table(events: Sequence[GroupRefined]) -> pd.DataFrame:
     )
 
 
+def tuning_curves(groups: pd.DataFrame) -> pd.DataFrame:
+    """One row an epoch of a block that was tuned: ``block``, ``epoch`` (0: untuned), the errors ``held_out`` and ``training`` (of
+    epoch 0 there is none) and ``share``, the held-out error as a share of the untuned one's; empty where nothing was."""
+    if "held_out_0" not in groups:
+        return pd.DataFrame({name: [] for name in ("block", "epoch", "held_out", "training", "share")})
+    tuned = groups.dropna(subset="held_out_0")
+    parts = []
+    for column in tuned.columns[tuned.columns.str.fullmatch(r"held_out_\d+")]:
+        epoch = int(column.removeprefix("held_out_"))
+        training = tuned.get(f"training_{epoch}", pd.Series(float("nan"), index=tuned.index))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "block": tuned.block,
+                    "epoch": epoch,
+                    "held_out": tuned[column],
+                    "training": training,
+                    "share": tuned[column] / tuned.held_out_0,
+                }
+            )
+        )
+    table = pd.concat(parts).dropna(subset="held_out")
+    return table.sort_values(["block", "epoch"], ignore_index=True)
+
+
 def by_block(modules: pd.DataFrame) -> pd.DataFrame:
     """One row a block: sparsity and target of its modules, weighted by parameters."""
     weighted = modules.assign(wanted=modules.target * modules.parameters)
@@ -78,9 +103,19 @@ def summary(modules: pd.DataFrame, groups: pd.DataFrame) -> dict[str, float]:
         figures[column] = float(modules[column].sum())
     if "swapped" in modules:
         figures["swapped"] = float((modules.swapped * modules.parameters).sum() / modules.parameters.sum())
-    if len(groups):
-        figures |= {name: float(groups[name].mean()) for name in ("loss_before", "loss_after")}
-        figures["loss_lowered"] = float((groups.loss_after < groups.loss_before).mean())
+    if "exchanged" in modules:
+        figures["exchanged"] = float(
+            (modules.exchanged.fillna(0) * modules.parameters).sum() / modules.parameters.sum()
+        )
+        figures |= {name: float(modules[name].mean()) for name in ("expected_before", "expected_after")}
+    if "loss_before" in groups:
+        refined = groups.dropna(subset="loss_before")
+        figures |= {name: float(refined[name].mean()) for name in ("loss_before", "loss_after")}
+        figures["loss_lowered"] = float((refined.loss_after < refined.loss_before).mean())
+    if "held_out_0" in groups:
+        tuned = groups.dropna(subset="held_out_0")
+        figures["tuned_ratio"] = float((tuned.held_out_lowest / tuned.held_out_0).mean())
+        figures["tuned_lowered"] = float((tuned.held_out_lowest < tuned.held_out_0).mean())
     if "energy" in modules:
         figures["energy"] = float(modules.energy.mean())
     return figures
@@ -93,6 +128,13 @@ def retained_words(figures: Mapping[str, float]) -> str:
         return ""
     rounds = [value for name, value in figures.items() if name.startswith("retained_lsa_")]
     return " → ".join(f"{score:.6g}" for score in (plain, figures["retained_reallocated"], *rounds[-1:]))
+
+
+def tuning_words(figures: Mapping[str, float]) -> str:
+    """How far the blocks' error on held-out windows fell; empty where nothing was tuned."""
+    if "tuned_ratio" not in figures:
+        return ""
+    return f"{figures['tuned_ratio'] - 1:+.1%} on average (fell in {figures['tuned_lowered']:.0%} of the blocks)"
 
 
 def loss_words(figures: Mapping[str, float]) -> str:

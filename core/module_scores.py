@@ -20,7 +20,7 @@ from core.scoring.aggregate import Window, aggregate
 from core.scoring.comparison import Comparison, comparison
 from core.scoring.scored import ScoreFacts
 from core.scoring.weight import Place, place, sentence
-from core.stages import BlockStage
+from core.stages import BlockStage, RefineStage
 from core.store import Run, Store
 from core.store.artifacts import KeptTensors
 
@@ -76,8 +76,8 @@ class ModuleScores:
     @property
     def _decided(self) -> str:
         """What else took part in the mask."""
-        stages = [stage.title for stage in self.run.config.stages if isinstance(stage, BlockStage)] if self.own else []
-        if stages:
+        changing = (stage.title for stage in self.run.config.stages if isinstance(stage, BlockStage | RefineStage))
+        if stages := list(changing) if self.own else []:
             return f"the mask was changed after the method, by {' and '.join(stages)}"
         if not self.method.whole_matrix:
             return (

@@ -28,7 +28,7 @@ from core.sweeps import Axis, Sweep
 from core.sweeps.axis import words
 from core.sweeps.table import markdown_lines, plain_records
 
-_STAGES = ("reallocation", "lsa", "reconstruction", "barber", "low_rank")
+_STAGES = ("reallocation", "lsa", "dsnot", "reconstruction", "admm", "barber", "tuning", "low_rank")
 _FIGURES = ("mean error", "retained score", "block loss", "pruning seconds")
 
 

@@ -15,7 +15,7 @@ from core.data import Corpus
 from core.evaluation.result import Perplexity
 from core.events import Event, Message, PhaseStarted
 from core.events import Progress as Step
-from core.figures import loss_words, retained_words
+from core.figures import loss_words, retained_words, tuning_words
 from core.methods import Method
 from core.patterns import Pattern
 from core.reference import Reference
@@ -114,6 +114,11 @@ def result_table(run: Run) -> Table:
 def _stage_rows(result: RunResult) -> list[tuple[str, str]]:
     """What the stages did, where there were any."""
     rows = [("retained score", retained_words(result.figures)), ("block loss", loss_words(result.figures))]
+    rows.append(("held-out block error", tuning_words(result.figures)))
+    if "exchanged" in result.figures:
+        before, after = (result.figures[f"expected_{when}"] for when in ("before", "after"))
+        words = f"{before:.4g} → {after:.4g} ({result.figures['exchanged']:.4%} of the weights exchanged)"
+        rows.append(("expected error", words))
     if "swapped" in result.figures:
         rows.append(("weights swapped", f"{result.figures['swapped']:.4%}"))
     if "energy" in result.figures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +82,22 @@ class SubBlockRun:
         """The loss for each batch with these weights; after ``gradients``."""
         for call, target in zip(self._calls, self._targets, strict=True):
             yield block_loss(partial(self._sub_block.run, call=call), weights, target)
+
+
+class BlockRun:
+    """A whole block on the stream, and what it should make of each batch."""
+
+    def __init__(self, block: Block, stream: Stream, targets: Sequence[torch.Tensor]) -> None:
+        """``targets``: for each batch what the block's output [batch, seqlen, hidden] should be."""
+        self._whole = SubBlock(block, "block", block.layer, block.modules)
+        self._calls = [
+            Call(args, kwargs, target) for (args, kwargs), target in zip(stream.arguments(block), targets, strict=True)
+        ]
+
+    def loss(self, batch: int, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """``mean((block(x) - target)^2)`` with these weights [out, in]; gradients flow back to them."""
+        call = self._calls[batch]
+        return (self._whole.run(weights, call).float() - call.output.float()).square().mean()
 
 
 class _PartReached(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Shaped
 
@@ -58,6 +58,25 @@ class MaskStage(Stage):
         """Words about what it is doing, and at last the choice."""
 
 
+class RefineStage(Stage):
+    """Changes the mask of a matrix, whose counts and pattern stay; what survives is dense."""
+
+    def chooses(self, module: str) -> bool:
+        """Whether the module, by full name, is refined."""
+        return True
+
+    @abstractmethod
+    def refine_mask(
+        self,
+        dense: Float[torch.Tensor, "out in"],
+        pruned: Pruned,
+        stats: InputStatistics,
+        pattern: Pattern,
+        permutation: torch.Tensor | None,
+    ) -> Pruned:
+        """The dense matrix under a new mask; ``permutation``: the order of inputs in which ``pattern`` holds."""
+
+
 class UpdateStage(Stage):
     """Changes the surviving weights of a matrix, whose mask stays."""
 
@@ -105,6 +124,36 @@ class BlockStage(Stage):
         self, group: Group, pattern: Pattern, permutations: Mapping[str, torch.Tensor | None]
     ) -> Iterator[str | Refined]:
         """Words about what it is doing, and at last the result."""
+
+
+@dataclass(frozen=True)
+class WholeBlock:
+    """A pruned block on the calibration text: its matrices by full module name, and ``loss(window, weights)``, which is
+    ``mean((block(x) - y)^2)`` with these weights [out, in] and lets gradients flow back to them."""
+
+    pruned: Mapping[str, Pruned]
+    windows: int
+    loss: Callable[[int, Mapping[str, torch.Tensor]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Matrices with new survivors by full module name, and figures of the block: by epoch n the errors ``held_out_n`` (0:
+    untuned) and ``training_n``, and ``held_out_lowest``, which is that of the weights that were kept."""
+
+    pruned: Mapping[str, Pruned]
+    report: Report
+
+
+class TuneStage(Stage):
+    """Trains the surviving weights of a whole block, before its output goes on; masks stay."""
+
+    target: Literal["dense", "sparse"]
+    """What the block should give: what the dense model has there, or the dense block on the pruned model's hidden states."""
+
+    @abstractmethod
+    def tune(self, block: WholeBlock) -> Iterator[str | Tuned]:
+        """Words about what it is doing, several a second where windows are short, and at last the result."""
 
 
 @dataclass(frozen=True)

@@ -207,6 +207,16 @@ def _modules(run_id: str, attempt_id: int) -> pd.DataFrame:
     return store().modules(run_id)
 
 
+def groups(run: Run) -> pd.DataFrame:
+    """What stages tell of the parts of a finished run's blocks; empty where they tell nothing."""
+    return _groups(run.id, run.attempt.id)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _groups(run_id: str, attempt_id: int) -> pd.DataFrame:
+    return store().groups(run_id)
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _line_sparsity(run_id: str, attempt_id: int, module: str) -> tuple[np.ndarray, np.ndarray]:
     pruned = ~store().mask(run_id, module).numpy()

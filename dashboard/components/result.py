@@ -9,9 +9,11 @@ import streamlit as st
 from core.acceleration import why_not
 from core.errors import InputError, explain
 from core.evaluation.result import CorpusPerplexity
+from core.figures import tuning_curves, tuning_words
 from core.store import Run, RunResult
-from dashboard.components import cache, grid, report, shell, state, text
+from dashboard.components import cache, grid, plot, report, shell, state, text
 from dashboard.components.charts.grid import ERROR
+from dashboard.components.charts.tuning import tuning_lines
 
 
 def show(selection: state.Selection) -> None:
@@ -104,12 +106,19 @@ def _stages(run: Run, result: RunResult) -> None:
         words = f"**Channel reallocation** retained {dealt / plain - 1:+.2%} score over the channels' own order"
         rounds = [value for name, value in figures.items() if name.startswith("retained_lsa_")]
         lines.append(words + (f", {rounds[-1] / plain - 1:+.2%} after LSA." if rounds else "."))
+    if "exchanged" in figures:
+        lines.append(
+            f"**DSnoT** exchanged {figures['exchanged']:.3%} of the weights; the outputs' mean expected error went from "
+            f"{figures['expected_before']:.4g} to {figures['expected_after']:.4g}."
+        )
     if "swapped" in figures:
         lines.append(
             f"**LLM-Barber** swapped {figures['swapped']:.3%} of the weights; the blocks' loss went from "
             f"{figures['loss_before']:.4g} to {figures['loss_after']:.4g} on average, and fell in "
             f"{figures['loss_lowered']:.0%} of the sub-blocks."
         )
+    if words := tuning_words(figures):
+        lines.append(f"**Block-wise tuning** changed the blocks' error on held-out windows by {words}.")
     if "energy" in figures and result.parameters_after is not None:
         lines.append(
             f"**Low rank** kept {figures['energy']:.1%} of the energy of the matrices it replaced; the prunable modules now "
@@ -126,6 +135,26 @@ def _stages(run: Run, result: RunResult) -> None:
         lines.append(f"**Speed**: `python -m core runs accelerate {run.id}` measures it with 2:4 kernels.")
     if lines:
         st.markdown("\n".join(f"- {line}" for line in lines))
+    _tuning(run)
+
+
+def _tuning(run: Run) -> None:
+    """The curve of every block that was tuned; the selected block's training error beside its held-out one."""
+    curves = tuning_curves(cache.groups(run))
+    if curves.empty:
+        return
+    with st.expander("Error of the blocks while they were tuned", icon=":material/show_chart:"):
+        ends = curves.groupby("block").share.min()
+        plot.show(
+            tuning_lines(curves),
+            "tuning_curves",
+            alt=f"Held-out error of {len(ends)} blocks over the epochs, as a share of the untuned one: the lowest is between "
+            f"{ends.min():.1%} and {ends.max():.1%} of it.",
+        )
+        st.caption(
+            "Mean squared distance of each block's output from what it should be, on calibration windows that were not trained on, "
+            "as a share of the untuned block's. Of each block the weights of its lowest epoch are kept."
+        )
 
 
 def _downloads(run: Run) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from core.errors import InputError
 from core.evaluation.accuracy import accuracy_table
 from core.evaluation.result import Perplexity
-from core.figures import by_block
+from core.figures import by_block, tuning_curves
 from core.measurements.zero_shot import last_accuracies
 from core.reference import Reference
 from core.store import Run, RunResult, Store
@@ -15,6 +15,7 @@ from dashboard.components import text
 from dashboard.components.charts.allocation import BlockSparsity, allocation_lines
 from dashboard.components.charts.grid import ERROR, SPARSITY, Quantity, module_grid
 from dashboard.components.charts.sparsity import target_bars
+from dashboard.components.charts.tuning import tuning_lines
 from dashboard.components.grid import error_note
 from dashboard.report.parts import Chart, Fact, Listing, Section, Table, cell, table_of
 
@@ -173,7 +174,17 @@ def _groups(groups: pd.DataFrame) -> list[Section]:
         return []
     names = {name: name.replace("_", " ").capitalize() for name in groups.columns}
     formats = {name: ".5g" for name in groups.columns if name not in ("block", "group", "stage")}
-    return [Section("Refined parts of blocks", tables=(table_of("By the stages", groups, formats, names, tall=True),))]
+    table = table_of("By the stages", groups, formats, names, tall=True)
+    return [Section("Refined parts of blocks", tables=(table,), charts=_tuning(tuning_curves(groups)))]
+
+
+def _tuning(curves: pd.DataFrame) -> tuple[Chart, ...]:
+    if curves.empty:
+        return ()
+    lowest = curves.groupby("block").share.min()
+    alt = f"A line a block: the lowest held-out error is between {lowest.min():.1%} and {lowest.max():.1%} of the untuned."
+    note = "Error of each tuned block's output on held-out windows, as a share of the untuned block's; a line a block."
+    return (Chart("tuning-curves", tuning_lines(curves), alt, note),)
 
 
 def sources(*runs: Run) -> list[Section]:

@@ -1,7 +1,7 @@
 """The after-checks: a method, pattern or stage that returns what it must not is told, with the module, and not believed."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ from core.events import ModuleEvent
 from core.methods import ScoreMethod
 from core.methods.magnitude import Magnitude
 from core.patterns import NM, Pattern, Unstructured
-from core.stages import BlockStage, FactorStage, MaskStage, Stage, UpdateStage
+from core.stages import BlockStage, FactorStage, MaskStage, RefineStage, Stage, TuneStage, UpdateStage
 from core.stages.barber import Barber
-from core.stages.base import Choice, Factors, Refined
+from core.stages.base import Choice, Factors, Refined, Tuned
 from core.stages.low_rank import LowRank
 
 SECOND = "model.layers.0.self_attn.k_proj"
@@ -180,6 +180,52 @@ def test_an_update_stage_that_breaks_a_promise_is_told_with_the_module(tiny_mode
     assert told.startswith(f"{SECOND}: ")
     assert FAULTS[fault][1] in told
     assert len(done) == 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_refine_stage_that_breaks_a_promise_is_told_with_the_module(tiny_model, tokens, fault):
+    class Broken(Second, RefineStage):
+        name: ClassVar[str] = "broken"
+
+        def refine_mask(self, dense, pruned, stats, pattern, permutation):
+            weight, keep = pruned.weight, pruned.keep
+            weight, keep = FAULTS[fault][0](weight, keep) if self.second() else (weight, keep)
+            return dataclasses.replace(pruned, weight=weight, keep=keep)
+
+    told, done = broken_run(tiny_model("llama"), tokens, stages=[Broken()])
+    assert told.startswith(f"{SECOND}: ")
+    assert told.count(SECOND) == 1
+    assert FAULTS[fault][1] in told
+    assert len(done) == 1
+
+
+def test_a_refine_stage_that_changes_the_sparsity_is_told(tiny_model, tokens):
+    class Broken(Second, RefineStage):
+        name: ClassVar[str] = "broken"
+
+        def refine_mask(self, dense, pruned, stats, pattern, permutation):
+            keep = one_more(pruned.keep) if self.second() else pruned.keep
+            return dataclasses.replace(pruned, weight=dense * keep, keep=keep)
+
+    told, _ = broken_run(tiny_model("llama"), tokens, pattern="unstructured", sparsity=0.5, stages=[Broken()])
+    assert told.startswith(f"{SECOND}: stage = broken changed the sparsity")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_tune_stage_that_breaks_a_promise_is_told_with_the_module(tiny_model, tokens, fault):
+    class Broken(Second, TuneStage):
+        name: ClassVar[str] = "broken"
+        target: Literal["dense", "sparse"] = "sparse"
+
+        def tune(self, block):
+            pruned = dict(block.pruned)
+            weight, keep = FAULTS[fault][0](pruned[SECOND].weight, pruned[SECOND].keep)
+            pruned[SECOND] = dataclasses.replace(pruned[SECOND], weight=weight, keep=keep)
+            yield Tuned(pruned, {})
+
+    told, _ = broken_run(tiny_model("llama"), tokens, stages=[Broken()])
+    assert told.startswith(f"{SECOND}: stage = broken ")
+    assert ("changed the mask" if fault in MASK_FAULTS else FAULTS[fault][1]) in told
 
 
 def broken_block_stage(fault: str) -> Stage:

@@ -14,6 +14,7 @@ from core.lessons.outliers import outliers
 from core.lessons.rank import ranks, structured_weight
 from core.lessons.shares import shares
 from core.lessons.surprise import SENTENCE, VOCABULARY, surprise
+from core.lessons.survivors import errors_by_likeness, update
 from core.lessons.swaps import small_mlp, swaps
 from core.lessons.tails import allocation_of, alphas_at, fitted_alphas, hill_curve, made_up_model
 from core.methods.clearcut import ClearCut
@@ -233,3 +234,40 @@ def test_perplexity_is_the_number_of_choices():
     assert some.perplexity == pytest.approx(float(np.prod(right) ** (-1 / len(right))), rel=1e-4)
     np.testing.assert_allclose(some.probabilities.sum(axis=0), 1, rtol=1e-5)
     assert surprise(0, 3.0, 1.0, misled=5.0).losses[5] > some.losses[5]
+
+
+# The survivors ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("correlation", [0.3, 0.8, 0.95])
+def test_the_best_survivors_are_those_of_least_squares(seed, correlation):
+    """Solved once more row by row, on inputs made anew from the same dice."""
+    lesson = update(seed, correlation, 0.5)
+    generator = dice(seed)
+    weight = small_weights(4, 8, generator)
+    loadings = 0.4 + 0.6 * torch.rand(8, generator=generator)
+    loadings[torch.randperm(8, generator=generator)[:2]] *= -1
+    x = small_inputs(torch.ones(8), correlation, generator, loadings).double().numpy()
+    assert np.array_equal(lesson.weight, weight.numpy())
+    assert (lesson.keep.sum(axis=1) == 4).all()
+    best = np.zeros((4, 8))
+    for row, keep in enumerate(lesson.keep):
+        best[row, keep] = np.linalg.lstsq(x[:, keep], x @ weight[row].double().numpy(), rcond=None)[0]
+    np.testing.assert_allclose(lesson.best.weight, best, atol=0.03)  # of weights up to 3
+    lowest = np.linalg.norm(x @ (lesson.weight - best).T) / np.linalg.norm(x @ lesson.weight.T)
+    assert lowest <= lesson.best.error * (1 + 1e-6) <= 1.0005 * lowest
+    for one in lesson.each:
+        assert (one.weight[~lesson.keep] == 0).all()
+        lost = np.linalg.norm(x @ (lesson.weight - one.weight).T) / np.linalg.norm(x @ lesson.weight.T)
+        assert one.error == pytest.approx(lost, rel=1e-3)
+    assert lesson.best.error <= 1.0001 * lesson.swept.error
+    assert lesson.best.error < 0.99 * lesson.left_alone.error
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_inputs_with_nothing_in_common_make_up_for_nothing(seed):
+    alone, swept, best = errors_by_likeness(seed, 0.5, (0.0, 0.95))
+    assert swept[0] == pytest.approx(alone[0], rel=1e-3)
+    assert best[0] == pytest.approx(alone[0], rel=1e-3)
+    assert best[1] < swept[1] < alone[1]

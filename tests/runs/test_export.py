@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from core.api import export_run, run_config
 from core.config import RunConfig
 from core.errors import InputError
+from core.figures import tuning_curves
 from core.models.folding import fold
 from core.models.sources import LocalFolder
 from core.models.structure import decoder_blocks, read_weight
@@ -135,6 +136,8 @@ STAGES: list[list[Any]] = [
     [REALLOCATION, "reconstruction"],
     [{"stage": "barber", "threshold": 0.5}],
     ["reconstruction", {"stage": "barber", "threshold": 0.5, "keep_reconstruction": True}, FACTORS],
+    ["dsnot"],
+    [REALLOCATION, "dsnot", "admm", {"stage": "tuning", "learning_rate": 1e-3, "epochs": 2}],
 ]
 
 
@@ -151,5 +154,7 @@ def test_a_run_with_stages_is_reopened_as_it_was(
     assert torch.equal(logits(reopen(run.id, store).model), logits(loaded.model))
     assert (store.survivors(run.id) is None) == (keep == "never" or stages == [REALLOCATION] or len(stages) == 1)
     groups = store.groups(run.id)
-    assert len(groups) == (4 if any("barber" in str(stage) for stage in stages) else 0)
+    named = str(stages)
+    assert len(groups) == (4 if "barber" in named else 2 if "tuning" in named else 0)
+    assert len(tuning_curves(groups)) == (6 if "tuning" in named else 0), "untuned and two epochs of two blocks"
     store.close()
