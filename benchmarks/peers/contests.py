@@ -48,4 +48,6 @@ NOTES = """- All programs load the same folder (float32) and read the same calib
 - The peers have no RIA, ClearCut, LLM-Barber or channel reallocation.
 - WeightWatcher is given the decoder blocks, so that it analyses the same matrices. Ours is what the Spectra
   page measures: all three tail fits, all metrics and the Marchenko–Pastur bulk in any case, written to the
-  store; WeightWatcher's default makes one fit and no bulk."""
+  store; WeightWatcher's default makes one fit and no bulk, and its fast eigenvalues need a GPU.
+- The embedded model's weights were quantised to 8 bits, so many magnitudes in a group of four are equal: programs
+  differ in which of them they keep, and magnitude alone then leaves models of different perplexity."""

@@ -48,6 +48,8 @@ def _spectra(job: Job, model: Any) -> None:
     loaded = LoadedModel(model, source.load_tokenizer())
     with TemporaryDirectory() as folder:
         store = Store.open(Settings(home=Path(folder), database=None))
+        for spectra in wanted:  # the store keeps what it knows to be under way
+            store.submit_measurement(spectra)
 
         def work() -> None:
             for spectra in wanted:
