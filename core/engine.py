@@ -83,7 +83,7 @@ def prune_model(
     sparsities = allocate(config.allocation, config.pattern, profile(model), config.sparsity, measured)
     windows = calibration if recipe.needs_text else _sample_windows(calibration)
     batch_size = 1 if config.one_by_one else config.calibration.batch_size
-    pruned: dict[str, ModuleEvent] = {}
+    counts: dict[str, tuple[int, int]] = {}  # of each module as last told of: events hold masks
     with _evaluation_mode(model):
         stream = capture(model, blocks, windows, batch_size)
         dense_stream = stream.branch() if recipe.follows_dense else None
@@ -94,14 +94,14 @@ def prune_model(
                 model, block, stream, dense_stream, recipe, sparsities, measured, len(windows)
             ).run():
                 if isinstance(event, ModuleEvent):
-                    pruned[event.module] = event
+                    counts[event.module] = event.pruned, event.parameters
                 yield event
             for batch in stream.propagate(block):
                 yield Working(text=f"{block.name}: passing on batch {batch} of {len(stream.hidden)}")
             yield BlockFinished(block=block.index, seconds=time.perf_counter() - block_started)
     yield Finished(
-        pruned=sum(event.pruned for event in pruned.values()),
-        parameters=sum(event.parameters for event in pruned.values()),
+        pruned=sum(pruned for pruned, _ in counts.values()),
+        parameters=sum(parameters for _, parameters in counts.values()),
         seconds=time.perf_counter() - started,
     )
 
