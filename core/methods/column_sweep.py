@@ -14,7 +14,7 @@ from typing import TypeAlias
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field
 
-from core.compiled import runs_compiled
+from core.compiled import in_parts, runs_compiled
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Pruned
@@ -267,13 +267,14 @@ def _eliminated(block: Block, choose: Choose) -> Float[torch.Tensor, "columns ou
     from core.methods.elimination import eliminate, eliminate_lowest  # compiled when it is needed
 
     errors = torch.empty_like(block.weight)
-    weight, factor = block.weight.numpy(), block.factor.contiguous().numpy()
+    weight, keep = block.weight.numpy(), block.keep.numpy()
+    factor, made = block.factor.contiguous().numpy(), errors.numpy()
     if isinstance(choose, LowestOfEach):
         refuse_nan(block.weight)
-        eliminate_lowest(weight, block.keep.numpy(), factor, errors.numpy(), choose.drop, choose.m)
+        in_parts(partial(eliminate_lowest, weight, keep, factor, made, choose.drop, choose.m), weight.shape[1])
     else:
         block.choose(choose, slice(0, len(weight)))
-        eliminate(weight, block.keep.numpy(), factor, errors.numpy())
+        in_parts(partial(eliminate, weight, keep, factor, made), weight.shape[1])
     return errors
 
 

@@ -25,12 +25,15 @@ def eliminate(
     keep: Bool[np.ndarray, "columns out"],
     factor: Float[np.ndarray, "columns columns"],
     errors: Float[np.ndarray, "columns out"],
+    start: int,
+    stop: int,
 ) -> None:
-    """Removes what ``keep`` prunes of ``block`` and fills ``errors``, each passed on to the columns below it."""
-    columns, out = block.shape
+    """Removes what ``keep`` prunes of ``block`` and fills ``errors``, each passed on to the columns below it; for the
+    outputs from ``start`` to ``stop``, which have nothing to do with the others."""
+    columns = len(block)
     lanes = np.empty((columns, _LANES), np.float32)
-    for begin in range(0, out, _LANES):
-        width = min(_LANES, out - begin)
+    for begin in range(start, stop, _LANES):
+        width = min(_LANES, stop - begin)
         lanes[:, :width] = block[:, begin : begin + width]
         for j in range(columns):
             _remove(lanes, keep[j, begin : begin + width], factor, errors[j, begin : begin + width], j)
@@ -46,12 +49,14 @@ def eliminate_lowest(
     errors: Float[np.ndarray, "columns out"],
     drop: int,
     m: int,
+    start: int,
+    stop: int,
 ) -> None:
     """The same where of every ``m`` columns, when their turn comes, the ``drop`` least salient go; fills ``keep`` too."""
-    columns, out = block.shape
+    columns = len(block)
     lanes = np.empty((columns, _LANES), np.float32)
-    for begin in range(0, out, _LANES):
-        width = min(_LANES, out - begin)
+    for begin in range(start, stop, _LANES):
+        width = min(_LANES, stop - begin)
         lanes[:, :width] = block[:, begin : begin + width]
         for j in range(columns):
             if j % m == 0:
