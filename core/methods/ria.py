@@ -37,7 +37,8 @@ def relative_importance(weight: Float[torch.Tensor, "out in"]) -> Float[torch.Te
     """
     magnitude = weight.abs()
     column, row = magnitude.sum(dim=0, keepdim=True), magnitude.sum(dim=1, keepdim=True)
-    return magnitude / column.where(column > 0, 1) + magnitude / row.where(row > 0, 1)
+    share: torch.Tensor = magnitude / column.where(column > 0, 1)
+    return share.addcdiv_(magnitude, row.where(row > 0, 1))
 
 
 class RI(ScoreMethod):
