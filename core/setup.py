@@ -1,9 +1,11 @@
-"""Prepares what is made once: the converted embedded model, the cleaned corpus, its tokens, the model's profile."""
+"""Prepares what is made once: the converted embedded model, the cleaned corpus, its tokens, the model's profile,
+and the compiled loops."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from core.compiled import compile_ahead, known_compiled
 from core.data import EmbeddedCorpus
 from core.models.embedded import converted
 from core.models.sources import Embedded
@@ -15,6 +17,9 @@ def prepare(say: Callable[[str], None]) -> None:
     """Makes what is missing; a second call finds everything there, and imports nothing heavy."""
     source, corpus, store = Embedded(), EmbeddedCorpus(), Store.open()
     done = f"set-up {source.revision_key()}, {corpus.fingerprint('evaluation')}, {settings().cache}"[:200]
+    if not known_compiled():
+        say("Compiling the solvers' inner loops, once (about ten seconds) …")
+        compile_ahead()
     if store.fact(done) and converted(source.revision_key()).is_dir():
         say("The embedded model and corpus are ready.")
         return
