@@ -8,10 +8,10 @@ from tests.browser.acting import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
-# A link carries the builder's options: few windows, so that the test is short.
+# A link carries the builder's options: few and short windows, so that the test is short.
 SWEEP = (
     "curves?sweep_method=Magnitude&sweep_method=Wanda&sweep_sparsities=40%2C+60"
-    "&sweep_calibration_windows=4&sweep_evaluation_windows=4"
+    "&sweep_calibration_windows=4&sweep_calibration_seqlen=64&sweep_evaluation_windows=4&sweep_evaluation_seqlen=64"
 )
 
 
@@ -38,6 +38,12 @@ def test_sweep_to_curve_to_comparison(page, address, browser):
     # The runs kept the loss of every token: nothing is measured again.
     expect(page.get_by_text("nats a token")).to_be_visible()
     expect(page.locator('span[title*="probability"]').nth(100)).to_be_attached()
+    page.get_by_text("How it is continued").click()
+    tokens = page.get_by_role("spinbutton", name="New tokens")
+    tokens.fill("8")
+    tokens.press("Enter")
+    page.wait_for_url("**generate_max_new_tokens=8*")
+    settled(page)
     page.get_by_role("button", name="Continue the prompt").click()
     expect(page.get_by_text("Not written yet.")).to_have_count(0, timeout=PATIENCE)
 
