@@ -87,25 +87,27 @@ def matrix_map(
         _targets(targets, 16 if len(values.row_edges) <= 33 else 14),
         *_marked(marks, 0.32 if numbers else 0.0),  # a number stands in the middle
     ]
-    plain = {"showgrid": False, "zeroline": False, "tickformat": "d"}
+    plain = {"showgrid": False, "zeroline": False, "tickformat": "d", "automargin": False}
     # Ranges are fixed: autorange would make room for the markers and shift the cells.
     layout = {
         "height": 610 if marks else 580,
-        "margin": {"l": 60, "r": 20, "t": 40 if marks else 10, "b": 10},
+        "margin": {"l": 60, "r": 20, "t": 40 if marks else 10, "b": 10, "autoexpand": False},
         "hovermode": "closest",
         "hoverdistance": -1,
         "clickmode": "event+select",
         "dragmode": False,
-        "legend": {"orientation": "h", "y": 1.1, "x": 0},
+        "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
         "shapes": [] if frame is None else [_frame(frame)],
         "xaxis": {"domain": _ACROSS, "range": [column_edges[0], column_edges[-1]], "title": "Input", **plain},
         "yaxis": {"domain": _DOWN, "range": [row_edges[-1], row_edges[0]], "title": "Output", **plain},
         "xaxis2": {
             "domain": _BESIDE, "anchor": "y", "side": "top", "title": strips.beside_title, "tickangle": 0, "zeroline": False,
+            "automargin": False,
             **_ends(strips.beside, strips.beside_range),
         },
         "yaxis2": {
             "domain": _ABOVE, "anchor": "x", "title": strips.above_title, "type": "log", "zeroline": False,
+            "automargin": False,
             **_ends(strips.above[strips.above > 0]),
         },
     }  # fmt: skip
@@ -231,11 +233,11 @@ def score_histogram(counts: Histogram, cut: CutFacts | None) -> go.Figure:
     ]
     layout = {
         "height": 320,
-        "margin": {"l": 10, "r": 10, "t": 50, "b": 45},
+        "margin": {"l": 72, "r": 10, "t": 50, "b": 48, "autoexpand": False},  # known beforehand: drawn once
         "legend": {"orientation": "h", "y": 1.22, "x": 0},
         "hovermode": "x",
-        "xaxis": {"title": "Score", "type": "log", "exponentformat": "power", "dtick": 1},
-        "yaxis": {"title": "Number of weights"},
+        "xaxis": {"title": "Score", "type": "log", "exponentformat": "power", "dtick": 1, "automargin": False},
+        "yaxis": {"title": "Number of weights", "automargin": False},
         **(_cut(cut) if cut is not None and cut.median > 0 else {}),
     }
     return go.Figure(traces, layout)

@@ -93,7 +93,7 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
     traces: list[dict[str, Any]] = []
     layout: dict[str, Any] = {
         "height": height,
-        "margin": {"l": 56, "r": 10, "t": 56, "b": 45, "autoexpand": False},  # known beforehand: drawn once
+        "margin": {"l": 56, "r": 10, "t": 64, "b": 45, "autoexpand": False},  # known beforehand: drawn once
         "showlegend": False,
         "annotations": [],
     }
@@ -114,7 +114,7 @@ def panels(spectra: Sequence[tuple[str, Spectrum]], chosen: str | None) -> go.Fi
                 "showticklabels": labelled[axis],
                 **({"matches": axis} if number else {}),
             }
-        title = {"x": sum(places["x"]) / 2, "y": places["y"][1], "text": _panel_title(name, one), "yshift": 6}
+        title = {"x": sum(places["x"]) / 2, "y": places["y"][1], "text": _panel_title(name, one), "yshift": 14}
         anchors = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
         layout["annotations"].append({**title, **anchors, "font": {"size": 10 if many else 12}})
         if len(one.positive):
