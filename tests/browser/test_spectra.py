@@ -34,9 +34,9 @@ def test_spectra_to_allocation(page, address, record_property):
     middle = statistics.median(times)
     record_property("milliseconds from slider to allocation", middle)
     print(f"slider to allocation: median {middle:.0f} ms, from {min(times):.0f} to {max(times):.0f}")
-    # The promise is 200 ms. Our part of it takes 30; the rest is Streamlit, Plotly and a browser that paints without a GPU,
-    # on two cores that are not always ours: the bound leaves room for them.
-    assert middle < 600
+    # The promise is 200 ms; on two cores that others used too, without a GPU, medians were 127 to 182. The bound leaves room
+    # for a machine that is slow for a minute.
+    assert middle < 300
 
     page.get_by_role("button", name="Use in Prune").click()
     expect(page.get_by_role("heading", name="What happens if I prune it?")).to_be_visible()

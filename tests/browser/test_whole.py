@@ -136,7 +136,7 @@ def test_fifty_clicks(page, address, two_runs, record_property):
         print(f"click to {what}: median {statistics.median(found):.0f} ms, 90 % between {low:.0f} and {high:.0f}")
     record_property("milliseconds from click to redraw", statistics.median(shown))
     record_property("milliseconds from click to the last chart", statistics.median(still))
-    # 300 ms are promised, and 210 are taken where nothing else runs. The bound on the last chart leaves room for a machine
-    # that is slow for a minute.
+    # The promise is 300 ms; on two cores that others used too, medians were 187 to 254, and 251 to 328 to the last chart,
+    # whose bound leaves room for a machine that is slow for a minute.
     assert statistics.median(shown) < 300
     assert statistics.median(still) < 500
