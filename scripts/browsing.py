@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,6 +55,13 @@ WATCH_SLIDER = """() => {
     observer.observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ["d"]});
   });
 }"""
+# Where the first such element is, or null.
+_BOX = """selector => {
+  const found = document.querySelector(selector);
+  if (!found) return null;
+  const {x, y, width, height} = found.getBoundingClientRect();
+  return {x, y, width, height};
+}"""
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -71,11 +78,21 @@ def settled(page: Page) -> None:
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
 
 
+def plot_box(page: Page, plot: str, rest: float = 0.15, within: float = 10) -> FloatRect:
+    """Where a plot is, once it has stood in one place for ``rest`` seconds: a chart that is drawn anew is away in between."""
+    box, since, start = None, time.monotonic(), time.monotonic()
+    while time.monotonic() - since < rest or box is None:
+        assert time.monotonic() - start < within, f"{plot} has not come to rest within {within:g} s: {box}."
+        now = page.evaluate(_BOX, plot)
+        if now != box:
+            box, since = now, time.monotonic()
+        page.wait_for_timeout(30)
+    return box
+
+
 def click_cell(page: Page, key: str, block: int, row: int, blocks: int = 30, rows: int = 7) -> None:
     """Clicks a cell of a module grid."""
-    plot = page.locator(f".st-key-{key} .nsewdrag.drag").first
-    box = plot.bounding_box()
-    assert box is not None
+    box = plot_box(page, f".st-key-{key} .nsewdrag.drag")
     page.mouse.click(box["x"] + box["width"] * (block + 0.5) / blocks, box["y"] + box["height"] * (row + 0.5) / rows)
 
 
