@@ -27,14 +27,14 @@ class ADMM(ADMMOptions, Method):
     """``min |X (W - Z)^T|^2`` over weights Z under a mask that is chosen while ADMM iterates.
 
     Inputs are scaled to norm 1, so that ``|w|`` is Wanda's score; ``(G + rho I)^-1`` is made once per distinct input. In
-    iteration t of T the mask prunes ``s - s (1 - t / T)^3`` of the weights, those of the lowest ``|W + U|`` (under N:M and
-    other patterns: of those that the pattern would prune). Weights on dead inputs are zeroed and reported apart.
+    iteration t of T the mask prunes ``s - s (1 - t / T)^3`` of each row, the lowest ``|W + U|`` (under N:M and other patterns:
+    of those that the pattern would prune). Weights on dead inputs are zeroed and reported apart.
 
-    Source: Boža (arXiv 2401.02938), sections 3.1 to 3.3. Deviations: the mask of the last iteration is exact in every
-    comparison group; ADMM is over-relaxed by 1.6, with which 5 iterations find masks as good as 8 without; a
-    few steps of conjugate gradients under the final mask take the place of the iterations with a fixed one, since they reach
-    the same optimum with fewer products; damping is 0.01 (the program: 0.1), which keeps that optimum nearer to the plain
-    least squares.
+    Source: Boža (arXiv 2401.02938), sections 3.1 to 3.3. Deviations: weights compete within each row, as Wanda's do, where
+    the program compares the whole matrix unless told otherwise; the last mask is exact in every comparison group; ADMM is
+    over-relaxed by 1.6, with which 5 iterations find masks as good as 8 without; a few steps of conjugate gradients under
+    the final mask take the place of the iterations with a fixed one, since they reach the same optimum with fewer products;
+    damping is 0.01 (the program: 0.1), which keeps that optimum nearer to the plain least squares.
     """
 
     name: ClassVar[str] = "admm"
@@ -50,7 +50,7 @@ class ADMM(ADMMOptions, Method):
     )
     reference: ClassVar[Reference] = BOZA
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
-    group: ClassVar[Group] = "layer"
+    group: ClassVar[Group] = "output"
 
     @property
     def updates(self) -> bool:

@@ -24,6 +24,8 @@ SMALL = 256
 
 _ENOUGH = 1e-5
 """The finish ends once a step lowers the objective by a smaller share than this."""
+_WIDE = 192
+"""Rows of more inputs are sampled."""
 _SAMPLE = 2**15
 """Weights from which the cut of a mask that is not the last one is estimated."""
 
@@ -151,8 +153,9 @@ def unit_scale(gram: Float[torch.Tensor, "in in"]) -> Float[torch.Tensor, " in"]
 class Gradual:
     """The masks of the iterations: more is pruned each time, up to all that the pattern prunes at last.
 
-    After t of T iterations ``s_t = s - s (1 - t / T)^3`` of the weights are pruned: those of the lowest ``|V|`` among those that
-    the pattern would prune. Its cut is estimated from a sample; the last mask is the pattern's own, to the weight.
+    After t of T iterations ``s_t = s - s (1 - t / T)^3`` of the weights are pruned: those of the lowest ``|V|`` in the whole matrix
+    or in each row, as the pattern compares; for other patterns, among those that it would prune. Until the last mask, which
+    is the pattern's own to the weight, cuts are estimated from a sample.
     """
 
     def __init__(self, pattern: Pattern, sparsity: float, iterations: int) -> None:
@@ -165,10 +168,21 @@ class Gradual:
             self.keep = self._pattern.keep(v.abs(), self._sparsity)
             return v * self.keep
         share = self._sparsity * (1 - left**3)
+        if isinstance(self._pattern, Unstructured) and self._pattern.group == "output":
+            return above_row_cuts(v, share, iteration)
         if isinstance(self._pattern, Unstructured) and self._pattern.group == "layer":
             return torch.nn.functional.hardshrink(v, cut(v.abs(), share))
         may_go = v.abs().masked_fill_(self._pattern.keep(v.abs(), self._sparsity), torch.inf)
         return v * (may_go > cut(may_go, share))
+
+
+def above_row_cuts(v: Float[torch.Tensor, "out in"], share: float, iteration: int) -> Float[torch.Tensor, "out in"]:
+    """``v`` without about ``share`` of each row's lowest; in wide rows the cut is that of every third column, of others each
+    time."""
+    step = 3 if v.shape[1] > _WIDE else 1
+    sample = v[:, iteration % step :: step].abs()
+    count = int(sample.shape[1] * share)
+    return v * (v.abs() > sample.kthvalue(count, dim=1, keepdim=True).values) if count else v.clone()
 
 
 def cut(scores: Float[torch.Tensor, "out in"], share: float) -> float:

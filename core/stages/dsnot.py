@@ -156,8 +156,8 @@ class DSnoT(RefineStage):
 
     Source: Zhang et al. (arXiv 2310.08915), section 3, and the authors' program, whose defaults these are. Deviations: a
     row ends where no weight of the right sign is left, so counts and N:M always hold (the program then takes any other);
-    ``|w| a`` decides what goes under N:M too (the program: the first method's score); variances are those over all tokens;
-    all modules are refined unless ``modules`` says otherwise (the program leaves those of the MLP alone unless told to).
+    ``|w| a`` decides what goes under N:M too (the program: the first method's score); variances are those over all tokens.
+    As the program, it leaves the MLP alone unless ``modules`` says otherwise.
     """
 
     name: ClassVar[str] = "dsnot"
@@ -216,11 +216,10 @@ class DSnoT(RefineStage):
     )
 
     modules: str = Field(
-        "*",
+        "*att*",
         title="Modules",
         description="Patterns of full module names, separated by commas: *att* takes the attention, as the authors' program "
-        "does unless told otherwise.",
-        json_schema_extra=ADVANCED,
+        "does; * all modules.",
     )
 
     def chooses(self, module: str) -> bool:

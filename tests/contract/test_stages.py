@@ -115,7 +115,11 @@ def parts_for(method: str, stages: tuple[str, ...]) -> list:
     """Barber resets survivors to dense unless told otherwise, which is refused after a reconstruction."""
     kept = bool({"reconstruction", "admm"} & {*stages})
     barber = {"stage": "barber", "granularity": "output1", "keep_reconstruction": kept}
-    named = {"barber": barber, "tuning": {"stage": "tuning", "epochs": 1, "learning_rate": 1e-5}}
+    named = {
+        "barber": barber,
+        "dsnot": {"stage": "dsnot", "modules": "*"},
+        "tuning": {"stage": "tuning", "epochs": 1, "learning_rate": 1e-5},
+    }
     return [named.get(stage, stage) for stage in stages]
 
 

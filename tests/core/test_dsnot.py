@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.config import RunConfig
+from core.engine import prune_model
 from core.errors import explain
+from core.events import ModulePruned
 from core.methods import Pruned
 from core.patterns import NM, Unstructured
 from core.stages.dsnot import DSnoT, Expected, refine_groups, refine_rows
@@ -166,3 +168,20 @@ def test_what_it_does_not_go_with_is_refused(values, sides):
     with pytest.raises(ValidationError) as caught:
         RunConfig.model_validate({"stages": ["dsnot"], "sparsity": 0.5} | values)
     assert all(side in explain(caught.value) for side in sides)
+
+
+@pytest.mark.parametrize(("modules", "refined"), [("*att*", 4), ("*", 7), ("*.mlp.*, *q_proj", 4)])
+def test_only_chosen_modules_are_refined(tiny_model, tokens, modules, refined):
+    config = RunConfig.model_validate(
+        {
+            "stages": [{"stage": "dsnot", "modules": modules}],
+            "sparsity": 0.5,
+            "calibration": {"windows": 4, "seqlen": 24},
+        }
+    )
+    events = [
+        e for e in prune_model(tiny_model("llama", num_hidden_layers=1), config, tokens) if isinstance(e, ModulePruned)
+    ]
+    assert sum("exchanged" in event.report for event in events) == refined
+    assert all(("exchanged" in event.report) == DSnoT(modules=modules).chooses(event.module) for event in events)
+    assert DSnoT().modules == "*att*", "as the authors' program"
