@@ -10,7 +10,7 @@ from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Method
 from core.patterns import NM, Pattern
-from core.selection import is_finite, trues
+from core.selection import is_finite, masked, trues
 from core.stages.base import Factors, permuted
 
 
@@ -41,7 +41,7 @@ def check_weight(
     """Raises BrokenPromise where a weight is NaN or infinite, or, of a mask given, a pruned one is not zero."""
     if not is_finite(weight):
         raise BrokenPromise(f"{module}: {by} returned weights that are not finite (NaN or infinite).")
-    if keep is not None and not torch.equal(weight * keep, weight):
+    if keep is not None and not torch.equal(masked(weight, keep), weight):
         left = int(weight.masked_fill(keep, 0).count_nonzero())
         raise BrokenPromise(f"{module}: {by} left {left} weights that its mask prunes.")
 

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 from core.lazy import torch
 
 _HERE = Path(__file__).parent
-_LOOPS = (_HERE / "methods" / "elimination.py", _HERE / "stages" / "channel_groups.py")
+_LOOPS = (
+    _HERE / "selection_loops.py",
+    _HERE / "methods" / "elimination.py",
+    _HERE / "stages" / "channel_groups.py",
+)
 
 
 def runs_compiled(tensor: torch.Tensor) -> bool:
     """Whether compiled loops can work on ``tensor``; on other devices the same is done in PyTorch."""
     return tensor.device.type == "cpu"
-
-
-def in_parts(loop: Callable[[int, int], None], size: int) -> None:
-    """Calls ``loop(start, stop)`` for as many parts of ``range(size)`` as PyTorch uses threads, all at once.
-
-    For loops that let go of Python's lock.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        loop(0, size)
-        return
-    bounds = [size * part // threads for part in range(threads + 1)]
-    for _ in _pool(threads).map(loop, bounds[:-1], bounds[1:]):
-        pass
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="compiled")
 
 
 def known_compiled() -> bool:
@@ -45,10 +27,14 @@ def known_compiled() -> bool:
 def compile_ahead() -> None:
     """Compiles all loops for the arrays they are called with, so that no run waits for it without a word."""
     from core.methods.column_sweep import LowestOfEach, given, sweep
+    from core.selection import LONG, smallest
     from core.stages.reallocation import assign, kept_in_order
 
     weight, keep, order = torch.ones(2, 8), torch.ones(2, 8, dtype=torch.bool), torch.arange(8)
-    sweep(weight, torch.eye(8), given(keep))
-    sweep(weight, torch.eye(8), LowestOfEach(2, 4), span=4)
+    for blocksize in (4, 8):  # some columns of a matrix, and all of them
+        sweep(weight, torch.eye(8), given(keep), blocksize)
+        sweep(weight, torch.eye(8), LowestOfEach(2, 4), blocksize, span=4)
     kept_in_order(weight.T.contiguous(), order, 2, 4)
+    smallest(torch.rand(2, 16), 8)
+    smallest(torch.rand(1, LONG + 1), 8)
     assign(weight.T.contiguous(), order, 0, 2, 4, 1)

@@ -1,17 +1,22 @@
-"""Exact selection: which entries of each row are the smallest, and how many a row marks."""
+"""Masks: exact selection of the smallest of each row, weights under a mask, how many it marks."""
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from core.compiled import runs_compiled
 from core.errors import InputError
 from core.lazy import torch
 
 _FEW = 8
 """In rows this short every pair is compared, which is faster than finding each row's cut."""
+LONG = 2**16
+"""From this size on a row's cut is looked for between bounds that a sample of it gives."""
+_SAMPLE = 2**14
 
 
 def smallest(scores: Float[torch.Tensor, "groups size"], count: int) -> Bool[torch.Tensor, "groups size"]:
@@ -24,12 +29,41 @@ def smallest(scores: Float[torch.Tensor, "groups size"], count: int) -> Bool[tor
         return torch.zeros_like(scores, dtype=torch.bool)
     if scores.shape[1] <= _FEW:
         return _smallest_of_few(scores, count)
-    cut = _cut(scores, count)
+    if runs_compiled(scores) and scores.dtype == torch.float32:
+        return _smallest_by_loops(scores.numpy(), count)
+    cut = scores.kthvalue(count, dim=1, keepdim=True).values
     marked = scores <= cut
-    if trues(marked) == count * len(scores):
-        return marked
-    _leave_out_late_ties(scores == cut, marked, count)
+    if trues(marked) > count * len(scores):
+        _leave_out_late_ties(scores == cut, marked, count)
     return marked
+
+
+def _smallest_by_loops(scores: Float[np.ndarray, "groups size"], count: int) -> Bool[torch.Tensor, "groups size"]:
+    from core.selection_loops import mark_rows  # compiled when it is needed
+
+    scores, marked = np.ascontiguousarray(scores), np.empty(scores.shape, dtype=bool)
+    if scores.shape[1] > LONG:
+        cuts = np.array([_cut_of_long(row, count) for row in scores])
+    else:
+        cuts = np.partition(scores, count - 1, axis=1)[:, count - 1]
+    mark_rows(scores, cuts, count, marked)
+    return torch.from_numpy(marked)
+
+
+def _cut_of_long(row: Float[np.ndarray, " size"], count: int) -> np.float32:
+    """The ``count``-th smallest: a sample tells between which scores it lies, and only these are sorted out."""
+    from core.selection_loops import between
+
+    sample = np.sort(row[:: (len(row) // _SAMPLE) | 1])
+    place, margin = len(sample) * count // len(row), 3 * math.isqrt(len(sample))  # six standard deviations or more
+    low = sample[place - margin] if place >= margin else np.float32(-np.inf)
+    high = sample[place + margin] if place + margin < len(sample) else np.float32(np.inf)
+    below, candidates = between(row, low, high)
+    rank = count - 1 - below
+    if not 0 <= rank < len(candidates):  # the sample misled
+        rank, candidates = count - 1, row
+    cut: np.float32 = np.partition(candidates, rank)[rank]
+    return cut
 
 
 def _leave_out_late_ties(ties: torch.Tensor, marked: torch.Tensor, count: int) -> None:
@@ -47,6 +81,16 @@ def _places(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return row, column
     flat = torch.from_numpy(np.flatnonzero(mask.numpy()))
     return flat // mask.shape[1], flat % mask.shape[1]
+
+
+def masked(weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"]) -> Float[torch.Tensor, "out in"]:
+    """``weight`` where ``keep``, 0 elsewhere."""
+    return weight * keep.view(torch.uint8)  # PyTorch multiplies by bytes several times faster than by booleans
+
+
+def masked_(weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"]) -> Float[torch.Tensor, "out in"]:
+    """The same in place."""
+    return weight.mul_(keep.view(torch.uint8))
 
 
 def refuse_nan(scores: Float[torch.Tensor, ...]) -> None:
@@ -67,14 +111,6 @@ def _smallest_of_few(scores: torch.Tensor, count: int) -> torch.Tensor:
         before[left].add_(wrong)
         before[right].sub_(wrong)
     return (places < count).T.contiguous()
-
-
-def _cut(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """The ``count``-th smallest of each row, [groups, 1]."""
-    if scores.device.type != "cpu":
-        return scores.kthvalue(count, dim=1, keepdim=True).values
-    # NumPy's selection is several times faster than PyTorch's on the CPU.
-    return torch.from_numpy(np.partition(scores.numpy(), count - 1, axis=1)[:, count - 1 : count])
 
 
 def trues(mask: Bool[torch.Tensor, ...]) -> int:

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
@@ -87,7 +88,7 @@ def plot_box(page: Page, plot: str, rest: float = 0.15, within: float = 10) -> F
         if now != box:
             box, since = now, time.monotonic()
         page.wait_for_timeout(30)
-    return box
+    return cast(FloatRect, box)
 
 
 def click_cell(page: Page, key: str, block: int, row: int, blocks: int = 30, rows: int = 7) -> None:

@@ -14,6 +14,7 @@ from core.lazy import torch
 from core.patterns import Group, Pattern
 from core.reference import Reference
 from core.registry import Component, component_field
+from core.selection import masked
 from core.statistics import InputStatistics
 
 
@@ -36,7 +37,7 @@ class Pruned:
     @classmethod
     def masked(cls, weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"]) -> Pruned:
         """``weight`` under a mask, with nothing else changed."""
-        pruned = cls(weight * keep, keep)
+        pruned = cls(masked(weight, keep), keep)
         object.__setattr__(pruned, "untouched", True)  # frozen, and not to be claimed by anybody else
         return pruned
 

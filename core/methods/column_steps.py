@@ -44,12 +44,12 @@ def column_steps(
     steps: list[ColumnStep] = []
     before = weight.masked_fill(stats["gram"].diagonal() == 0, 0)
 
-    def watch(rows: torch.Tensor, keep: torch.Tensor, column: int, error: torch.Tensor) -> None:
+    def watch(now: torch.Tensor, keep: torch.Tensor, column: int, error: torch.Tensor) -> None:
         nonlocal before
-        decided = torch.arange(len(rows), device=rows.device) <= column
-        after = torch.where(decided & ~keep.T, 0, rows.T)  # pruned weights are 0 but for rounding
-        passed_on = (rows.T - before).masked_fill(decided, 0)
-        steps.append(ColumnStep(column, after, keep.T.clone(), error.clone(), passed_on))
-        before = rows.T.clone()
+        decided = torch.arange(now.shape[1], device=now.device) <= column
+        after = torch.where(decided & ~keep, 0, now)  # pruned weights are 0 but for rounding
+        passed_on = (now - before).masked_fill(decided, 0)
+        steps.append(ColumnStep(column, after, keep.clone(), error.clone(), passed_on))
+        before = now.clone()
 
     return steps, method.prune(weight, stats, pattern, sparsity, watch)

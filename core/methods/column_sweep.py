@@ -14,23 +14,26 @@ from typing import TypeAlias
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field
 
-from core.compiled import in_parts, runs_compiled
+from core.compiled import runs_compiled
 from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Pruned
 from core.methods.rounding import Grid, fit_grid
+from core.products import add_square, mirror
 from core.registry import ADVANCED
-from core.selection import is_finite, refuse_nan, smallest
+from core.selection import is_finite, masked_, refuse_nan, smallest
 from core.statistics import InputStatistics
 
 Choose: TypeAlias = Callable[[int, "torch.Tensor"], "torch.Tensor"]
 """(first column, saliency [out, columns]) -> keep [out, columns]."""
 Watch = Callable[["torch.Tensor", "torch.Tensor", int, "torch.Tensor"], None]
-"""Told of every column when the sweep leaves it: (weight [in, out], keep [in, out], column, error [out]); the tensors are
+"""Told of every column when the sweep leaves it: (weight [out, in], keep [out, in], column, error [out]); the tensors are
 the sweep's own, which go on changing."""
 
 _SMALL = 200
 """Up to this size a factorisation is left to LAPACK."""
+_STRIP = 64
+"""So many columns go through the compiled loop before the rest of their block hears of it."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,9 @@ class SweepOptions(BaseModel, frozen=True):
     ) -> list[Pruned]:
         """One sweep over the rows of all ``weights``, which read the same input: errors go along a row."""
         dead = stats["gram"].diagonal() == 0
+        rows = torch.cat([*weights])
         updated, keep = sweep(
-            torch.cat([weight.masked_fill(dead, 0) for weight in weights]),
+            rows.masked_fill_(dead, 0) if dead.any() else rows,
             self.factor(stats),
             choose,
             self.blocksize,
@@ -135,9 +139,8 @@ class SweepOptions(BaseModel, frozen=True):
         )
         heights = [len(weight) for weight in weights]
         # Copies, since parts of one tensor would stay in memory, and be saved, together.
-        own = partial(torch.clone, memory_format=torch.contiguous_format)
         return [
-            Pruned(own(weight), own(kept), dead, self.report(weight))
+            Pruned(weight.clone(), kept.clone(), dead, self.report(weight))
             for weight, kept in zip(updated.split(heights), keep.split(heights), strict=True)
         ]
 
@@ -166,26 +169,37 @@ def inverse_factor(gram: Float[torch.Tensor, "in in"], damping: float) -> Float[
     diagonal = damped.diagonal()
     diagonal[diagonal == 0] = 1
     diagonal += damping * diagonal.mean()
-    return _inverse_factor(damped)
+    factor = torch.zeros_like(damped)
+    _invert(damped, factor)
+    return factor
 
 
-def _inverse_factor(h: Float[torch.Tensor, "in in"]) -> Float[torch.Tensor, "in in"]:
-    """U is the inverse of the upper triangular R with ``H = R R^T``; by halves, so that nearly all of it is products.
+def _invert(h: Float[torch.Tensor, "in in"], u: Float[torch.Tensor, "in in"]) -> None:
+    """Fills ``u``, which is zero, with the inverse of the upper triangular R with ``H = R R^T``; ``h`` is used up.
 
-    ``R = [[R1, S], [0, R2]]``: R2 follows from H's last quarter, ``S = H12 R2^-T``, and R1 from ``H11 - S S^T``.
+    By halves, so that nearly all of it is products: with ``R = [[R1, S], [0, R2]]``, R2 follows from H's last quarter,
+    ``S = H12 R2^-T``, and R1 from ``H11 - S S^T``.
     """
     if len(h) <= _SMALL:
         r = torch.linalg.cholesky(h.flip(0, 1)).flip(0, 1)
-        small: torch.Tensor = torch.linalg.solve_triangular(r, torch.eye(len(r), device=r.device), upper=True)
-        return small
+        u.copy_(torch.linalg.solve_triangular(r, torch.eye(len(r), device=r.device), upper=True))
+        return
     half = len(h) // 2
-    u2 = _inverse_factor(h[half:, half:])
-    s = h[:half, half:] @ u2.T
-    u1 = _inverse_factor(torch.addmm(h[:half, :half], s, s.T, alpha=-1))
-    factor = torch.zeros_like(h)
-    factor[:half, :half], factor[half:, half:] = u1, u2
-    factor[:half, half:] = (u1 @ s).neg_() @ u2
-    return factor
+    h11, u1, u2 = h[:half, :half], u[:half, :half], u[half:, half:]
+    _invert(h[half:, half:], u2)
+    s = _upper_times(u2, h[:half, half:].T).T
+    add_square(h11, s.T, alpha=-1.0)
+    mirror(h11)
+    _invert(h11, u1)
+    torch.mm(_upper_times(u1, s).neg_(), u2, out=u[:half, half:])
+
+
+def _upper_times(u: Float[torch.Tensor, "n n"], a: Float[torch.Tensor, "n k"]) -> Float[torch.Tensor, "n k"]:
+    """``u @ a`` without the quarter of ``u`` that is zero."""
+    half, product = len(u) // 2, torch.empty(a.shape, device=a.device)
+    torch.mm(u[:half], a, out=product[:half])
+    torch.mm(u[half:, half:], a[half:], out=product[half:])
+    return product
 
 
 def whole(blocksize: int, span: int | None, bits_group: int | None) -> int:
@@ -218,38 +232,38 @@ def sweep(
     each weight is subtracted along ``U[j, j:]``: at once inside the block, for all later columns when the block ends, which
     is when ``watch`` is told of its last column.
     """
-    rows = weight.T.clone(memory_format=torch.contiguous_format)  # a row an input: the inner loop runs along memory
-    keep = torch.ones_like(rows, dtype=torch.bool)
+    weight = weight.clone(memory_format=torch.contiguous_format)
+    keep = torch.ones_like(weight, dtype=torch.bool)
     blocksize = whole(blocksize, span, bits_group)
     rounding = Rounding(fit_grid(weight, bits, symmetric), bits, bits_group, symmetric) if bits else None
     plain = rounding is None and watch is None and (span is None or isinstance(choose, LowestOfEach))
-    for start in range(0, len(rows), blocksize):
-        stop = min(start + blocksize, len(rows))
-        block = Block(start, rows[start:stop], keep[start:stop], factor[start:stop, start:stop])
-        if plain and runs_compiled(rows):
+    for start in range(0, weight.shape[1], blocksize):
+        stop = min(start + blocksize, weight.shape[1])
+        block = Block(start, weight[:, start:stop], keep[:, start:stop], factor[start:stop, start:stop])
+        if plain and runs_compiled(weight):
             errors = _eliminated(block, choose)
         else:
-            told = partial(watch, rows, keep) if watch else None
+            told = partial(watch, weight, keep) if watch else None
             errors = _eliminated_by_column(block, choose, span or blocksize, rounding, told)
-        rows[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
+        weight[:, stop:].addmm_(errors.T, factor[start:stop, stop:], alpha=-1.0)
         if watch is not None:
-            watch(rows, keep, stop - 1, errors[-1])
-    return rows.mul_(keep).T, keep.T
+            watch(weight, keep, stop - 1, errors[-1])
+    return masked_(weight, keep), keep
 
 
 @dataclass(frozen=True)
 class Block:
-    """The columns from ``start`` on as the sweep holds them, a row an input."""
+    """The columns from ``start`` on: views of the sweep's own."""
 
     start: int
-    weight: Float[torch.Tensor, "columns out"]
-    keep: Bool[torch.Tensor, "columns out"]
+    weight: Float[torch.Tensor, "out columns"]
+    keep: Bool[torch.Tensor, "out columns"]
     factor: Float[torch.Tensor, "columns columns"]
 
     def choose(self, choose: Choose, columns: slice) -> None:
         """Fills ``keep`` for ``columns`` of the block."""
-        pivots = self.factor.diagonal()[columns, None]
-        self.keep[columns] = choose(self.start + columns.start, (self.weight[columns] / pivots).square().T).T
+        pivots = self.factor.diagonal()[columns]
+        self.keep[:, columns] = choose(self.start + columns.start, (self.weight[:, columns] / pivots).square_())
 
 
 @dataclass(frozen=True)
@@ -263,18 +277,28 @@ class Rounding:
 
 
 def _eliminated(block: Block, choose: Choose) -> Float[torch.Tensor, "columns out"]:
-    """The errors; what they change in the block is done there."""
+    """The errors; what they change in the block is done there.
+
+    A strip of columns at a time in a compiled loop, and what it passes on to the rest of the block as one product.
+    """
     from core.methods.elimination import eliminate, eliminate_lowest  # compiled when it is needed
 
-    errors = torch.empty_like(block.weight)
-    weight, keep = block.weight.numpy(), block.keep.numpy()
-    factor, made = block.factor.contiguous().numpy(), errors.numpy()
-    if isinstance(choose, LowestOfEach):
+    out, columns = block.weight.shape
+    errors = torch.empty(columns, out)
+    lowest = choose if isinstance(choose, LowestOfEach) else None
+    if lowest:
         refuse_nan(block.weight)
-        in_parts(partial(eliminate_lowest, weight, keep, factor, made, choose.drop, choose.m), weight.shape[1])
     else:
-        block.choose(choose, slice(0, len(weight)))
-        in_parts(partial(eliminate, weight, keep, factor, made), weight.shape[1])
+        block.choose(choose, slice(0, columns))
+    strip = whole(_STRIP, lowest.m if lowest else None, None)
+    for start in range(0, columns, strip):
+        part, rest = slice(start, min(start + strip, columns)), slice(start + strip, columns)
+        arrays = [block.weight[:, part], block.keep[:, part], block.factor[part, part].contiguous(), errors[part]]
+        if lowest:
+            eliminate_lowest(*(array.numpy() for array in arrays), lowest.drop, lowest.m)
+        else:
+            eliminate(*(array.numpy() for array in arrays))
+        block.weight[:, rest].addmm_(errors[part].T, block.factor[part, rest], alpha=-1.0)
     return errors
 
 
@@ -287,20 +311,21 @@ def _eliminated_by_column(
 ) -> Float[torch.Tensor, "columns out"]:
     """The same, choosing ``span`` columns at a time, rounding, and telling ``watch`` of every column but the last."""
     weight, u = block.weight, block.factor
-    errors = torch.empty_like(weight)
+    out, columns = weight.shape
+    errors = weight.new_empty(columns, out)
     grid = rounding.grid if rounding else None
-    for j in range(len(weight)):
+    for j in range(columns):
         if j % span == 0:
             block.choose(choose, slice(j, j + span))
         if rounding and rounding.bits_group and j % rounding.bits_group == 0:
-            grid = fit_grid(weight[j : j + rounding.bits_group].T, rounding.bits, rounding.symmetric)
-        target = weight[j].masked_fill(~block.keep[j], 0)
+            grid = fit_grid(weight[:, j : j + rounding.bits_group], rounding.bits, rounding.symmetric)
+        target = weight[:, j].masked_fill(~block.keep[:, j], 0)
         if grid is not None:
             target = grid.round(target)
-        errors[j] = (weight[j] - target) / u[j, j]
-        weight[j:].addr_(u[j, j:], errors[j], alpha=-1)
+        errors[j] = (weight[:, j] - target) / u[j, j]
+        weight[:, j:].addr_(errors[j], u[j, j:], alpha=-1.0)
         if grid is not None:
-            weight[j] = target  # to the last bit on the grid
-        if watch is not None and j + 1 < len(weight):
+            weight[:, j] = target  # to the last bit on the grid
+        if watch is not None and j + 1 < columns:
             watch(block.start + j, errors[j])
     return errors

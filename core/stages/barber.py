@@ -13,7 +13,7 @@ from core.lazy import torch
 from core.methods.base import Method, Pruned
 from core.patterns import NM, MixedNM, Pattern, Unstructured
 from core.reference import Reference
-from core.selection import smallest, trues
+from core.selection import masked, smallest, trues
 from core.stages.base import BlockStage, Group, Refined, permuted
 
 Granularity = Literal["block", "layer", "output1", "input1"]
@@ -285,4 +285,4 @@ class Barber(BlockStage):
         if not self.keep_reconstruction:
             return Pruned.masked(dense, keep)
         grown = keep & ~pruned.keep
-        return Pruned(torch.where(grown, dense, pruned.weight) * keep, keep, pruned.dead_inputs)
+        return Pruned(masked(torch.where(grown, dense, pruned.weight), keep), keep, pruned.dead_inputs)

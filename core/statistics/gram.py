@@ -7,10 +7,8 @@ from typing import ClassVar
 from jaxtyping import Float
 
 from core.lazy import torch
+from core.products import add_square, mirror
 from core.statistics.base import Statistic
-
-_PANEL = 192
-"""Rows at a time: few waste products below the diagonal, many waste the processor's larger steps."""
 
 
 class Gram(Statistic):
@@ -26,13 +24,8 @@ class Gram(Statistic):
         self._products = torch.zeros(in_features, in_features, device=device)
 
     def update(self, x: Float[torch.Tensor, "tokens in"]) -> None:
-        # The matrix is symmetric: only what lies on and right of the diagonal is multiplied, a panel of rows at a time.
-        for start in range(0, self.in_features, _PANEL):
-            panel = slice(start, start + _PANEL)
-            self._products[panel, start:].addmm_(x[:, panel].T, x[:, start:])
+        add_square(self._products, x)
 
     def finish(self) -> Float[torch.Tensor, "in in"]:
-        for start in range(_PANEL, self.in_features, _PANEL):
-            rows = slice(start, start + _PANEL)
-            self._products[rows, :start] = self._products[:start, rows].T
+        mirror(self._products)
         return self._products.mul_(2 / self.sequences)
