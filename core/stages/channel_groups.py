@@ -43,10 +43,17 @@ def keep_highest(
         for i in range(m):
             channel = permutation[first + i]
             for lane in range(out):
-                kept = before[i, lane] >= m - n
-                keep[channel, lane] = kept
-                if kept:
-                    total += channels[channel, lane]
+                keep[channel, lane] = before[i, lane] >= m - n
+            total += _sum_of_kept(channels[channel], keep[channel])
+    return total
+
+
+@no_type_check
+@summing
+def _sum_of_kept(scores, keep):
+    total = 0.0
+    for lane in range(len(scores)):
+        total += np.float64(scores[lane]) * np.float64(keep[lane])
     return total
 
 
