@@ -61,6 +61,8 @@ class BlockPass:
     _told: dict[str, ModuleEvent] = field(default_factory=dict)
     _targets: list[torch.Tensor] = field(default_factory=list)
     """What the dense block gives for each batch, where a stage asks for it."""
+    outputs: list[torch.Tensor] = field(default_factory=list, init=False)
+    """What the pruned block gives for each batch, where the pass has found it out on its way; else empty."""
 
     def run(self) -> Iterator[Event]:
         started = time.perf_counter()
@@ -73,9 +75,11 @@ class BlockPass:
         share = (time.perf_counter() - started) / len(self.block.modules)
         for names in self._pruned_together():
             yield from self._prune(names, share)
+        parts = sub_blocks(self.block)
         for stage in self.recipe.block_stages:
-            for part in sub_blocks(self.block):
-                yield from self._refine(stage, part)
+            for part in parts:
+                last = stage is self.recipe.block_stages[-1] and part is parts[-1] and not self.recipe.reworks_block
+                yield from self._refine(stage, part, last)
         if self.recipe.tune_stage:
             yield from self._tune(self.recipe.tune_stage)
         if self.recipe.factor_stage:
@@ -201,10 +205,11 @@ class BlockPass:
         write_weight(module, result.weight)
         self._pruned[name] = result
 
-    def _refine(self, stage: BlockStage, part: SubBlock) -> Iterator[Event]:
+    def _refine(self, stage: BlockStage, part: SubBlock, last: bool) -> Iterator[Event]:
+        """``last``: nothing changes the block afterwards, so that its outputs may be kept."""
         started = time.perf_counter()
         dense = {name: self._dense[name].float() for name in part.modules}
-        run = SubBlockRun(part, self.stream, dense)
+        run = SubBlockRun(part, self.stream, dense, to_the_end=last)
         permutations = {name: self._told[name].permutation for name in part.modules}
         before = {name: self._pruned[name] for name in part.modules}
         group = Group(part.name, dense, before, run.gradients, run.losses)
@@ -224,6 +229,8 @@ class BlockPass:
             check_refined(name, result.keep, pattern, permutations[name], f"stage = {stage.name}")
             self._put(name, result, f"stage = {stage.name}")
             yield self._tell_again(name, stage.name, seconds, refined.modules[name], result)
+        if last:
+            self.outputs = run.outputs({name: result.weight for name, result in refined.pruned.items()})
         yield GroupRefined(block=self.block.index, group=part.name, stage=stage.name, report=refined.report)
 
     def _tune(self, stage: TuneStage) -> Iterator[Event]:

@@ -69,13 +69,12 @@ def prune_model(
         for block in blocks:
             block_started = time.perf_counter()
             yield BlockStarted(block=block.index, name=block.name)
-            for event in BlockPass(
-                model, block, stream, dense_stream, recipe, sparsities, measured, len(windows)
-            ).run():
+            block_pass = BlockPass(model, block, stream, dense_stream, recipe, sparsities, measured, len(windows))
+            for event in block_pass.run():
                 if isinstance(event, ModuleEvent):
                     counts[event.module] = event.pruned, event.parameters
                 yield event
-            for batch in stream.propagate(block):
+            for batch in stream.propagate(block, block_pass.outputs):
                 yield Working(text=f"{block.name}: passing on batch {batch} of {len(stream.hidden)}")
             yield BlockFinished(block=block.index, seconds=time.perf_counter() - block_started)
     yield Finished(

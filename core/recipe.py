@@ -46,6 +46,11 @@ class Recipe:
         return self.tune_stage is not None and self.tune_stage.target == "dense"
 
     @property
+    def reworks_block(self) -> bool:
+        """Whether the block changes after its block stages."""
+        return bool(self.tune_stage or self.factor_stage)
+
+    @property
     def looks_back(self) -> bool:
         """Whether anything still asks for a module's dense weight once it is pruned."""
         return bool(self.block_stages or self.tune_stage or self.factor_stage)

@@ -63,11 +63,16 @@ class Call:
 class SubBlockRun:
     """A sub-block on the stream: what it is called with for each batch, and what it makes of it."""
 
-    def __init__(self, sub_block: SubBlock, stream: Stream, dense: Mapping[str, torch.Tensor]) -> None:
-        """``dense``: the dense weights [out, in] of the sub-block's modules by full name."""
-        self._sub_block, self._stream, self._dense = sub_block, stream, dense
+    def __init__(
+        self, sub_block: SubBlock, stream: Stream, dense: Mapping[str, torch.Tensor], to_the_end: bool = False
+    ) -> None:
+        """``dense``: the dense weights [out, in] of the sub-block's modules by full name. ``to_the_end``: whether ``losses`` runs
+        the whole block, for ``outputs``."""
+        self._sub_block, self._stream, self._dense, self._to_the_end = sub_block, stream, dense, to_the_end
         self._calls: list[Call] = []
         self._targets: list[torch.Tensor] = []
+        self._outputs: list[torch.Tensor] = []
+        self._with: Mapping[str, torch.Tensor] = {}
 
     def gradients(self) -> Iterator[tuple[float, dict[str, torch.Tensor]]]:
         """For each batch the loss ``mean((dense(x) - pruned(x))^2)`` and its gradient [out, in] in the dense weights."""
@@ -80,8 +85,26 @@ class SubBlockRun:
 
     def losses(self, weights: Mapping[str, torch.Tensor]) -> Iterator[float]:
         """The loss for each batch with these weights; after ``gradients``."""
+        if self._to_the_end:
+            yield from self._losses_and_outputs(weights)
+            return
         for call, target in zip(self._calls, self._targets, strict=True):
             yield block_loss(partial(self._sub_block.run, call=call), weights, target)
+
+    def outputs(self, weights: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        """The block's output for each batch, where ``losses`` ran it to the end with these very weights; else nothing."""
+        same = self._with.keys() == weights.keys() and all(self._with[name] is weights[name] for name in weights)
+        return self._outputs if same else []
+
+    def _losses_and_outputs(self, weights: Mapping[str, torch.Tensor]) -> Iterator[float]:
+        part, block = self._sub_block, self._sub_block.block
+        whole = SubBlock(block, "block", block.layer, part.modules)
+        self._with, self._outputs = weights, []
+        for (args, kwargs), target in zip(self._stream.arguments(block), self._targets, strict=True):
+            given: list[torch.Tensor] = []
+            with _watched(part.part, given):
+                self._outputs.append(whole.run(weights, Call(args, kwargs, target)))
+            yield float((target - given[0].float()).square().mean())
 
 
 class BlockRun:
@@ -114,6 +137,18 @@ def _calls(sub_block: SubBlock, stream: Stream) -> Iterator[Call]:
         if not calls:
             raise RuntimeError(f"{block.name}.{sub_block.name} does not run in the forward of its block.")
         yield calls[0]
+
+
+@contextmanager
+def _watched(part: nn.Module, outputs: list[torch.Tensor]) -> Iterator[None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        outputs.append(unwrapped(output))
+
+    handle = part.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

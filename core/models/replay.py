@@ -45,9 +45,12 @@ class Stream:
         for hidden, calls in zip(self.hidden, self._calls, strict=True):
             yield (hidden, *calls[block.index].args), calls[block.index].kwargs
 
-    def propagate(self, block: Block) -> Iterator[int]:
-        """Replaces the hidden states by the block's output, batch by batch; yields how many are done."""
-        for batch, output in enumerate(self.forward(block)):
+    def propagate(self, block: Block, known: Sequence[torch.Tensor] = ()) -> Iterator[int]:
+        """Replaces the hidden states by the block's output, batch by batch; yields how many are done.
+
+        ``known``: the output for each batch, where it is known already.
+        """
+        for batch, output in enumerate(known or self.forward(block)):
             self.hidden[batch] = output
             yield batch + 1
 

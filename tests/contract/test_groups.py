@@ -146,6 +146,26 @@ def test_losses_with_other_weights(in_the_second_block, family, name):
     assert list(run.losses(dense)) == pytest.approx([0] * 4, abs=1e-12)
 
 
+@pytest.mark.parametrize(("family", "name"), CASES)
+def test_losses_on_the_way_to_the_blocks_end(in_the_second_block, family, name):
+    part, stream, dense = in_the_second_block(family, name)
+    dense = {module: dense[module] for module in part.modules}
+    to_part, to_end = SubBlockRun(part, stream, dense), SubBlockRun(part, stream, dense, to_the_end=True)
+    for run in (to_part, to_end):
+        list(run.gradients())
+    weights = {module: weight * (weight > 0) for module, weight in dense.items()}
+    assert list(to_end.losses(weights)) == list(to_part.losses(weights))
+    assert to_part.outputs(weights) == []
+    assert to_end.outputs({module: weight.clone() for module, weight in weights.items()}) == [], (
+        "not these very weights"
+    )
+    for module, weight in part.modules.items():
+        write_weight(weight, weights[module])
+    outputs = to_end.outputs(weights)
+    assert len(outputs) == 4
+    assert all(torch.equal(*pair) for pair in zip(outputs, stream.forward(part.block), strict=True))
+
+
 def test_nothing_is_changed_and_no_hook_stays(in_the_second_block):
     part, stream, dense = in_the_second_block("llama", "mlp")
     before = {name: read_weight(module).clone() for name, module in part.modules.items()}
