@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from typing import Any, NamedTuple
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
 from core.lazy import torch
 from core.models.sources import LoadedModel, ModelSource
+from core.registry import Component
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +26,15 @@ _ROOM = 2.0
 class DenseModels:
     """Loads models, and keeps the last one where memory has room for it and a pruned one.
 
-    What is handed out shares its matrices with the kept model. That is safe as long as nobody writes into a matrix in
-    place; everything in core writes through ``write_weight``, which puts a new one there. Where a method from outside did
-    write, torch's version counters tell, and the model is read again.
+    What is handed out is a model of its own (modules, vectors, buffers, hooks, config) that shares its matrices with the
+    kept one: a run leaves nothing behind, however it ends, and there is nothing to restore. That is safe as long as nobody
+    writes into a matrix in place; everything in core writes through ``write_weight``, which puts a new one there. Where
+    something did write, torch's version counters tell, and the model is read again. They do not see what goes through
+    ``.data`` or numpy, so where code from outside (a plugin) is there, the matrices' checksums are compared as well.
+
+    What keeping costs: the matrices that a run replaces exist twice while it runs, so at most the model's size. A matrix
+    that stands in memory as in its safetensors file is a map of that file, so even that is page cache, which the system
+    takes back when it must. One model is kept; it goes before another is loaded, and when memory has no room beside it.
     """
 
     def __init__(self) -> None:
@@ -37,27 +48,57 @@ class DenseModels:
             if self._kept is None or self._kept.key != key or self._kept.was_written():
                 self._kept = None  # before the next is loaded: there may be no room for both
                 loaded = source.load()
-                if not _has_room_beside(loaded.model):
-                    return loaded
                 self._kept = _Kept(key, loaded, _versions(loaded.model))
-            kept = self._kept.loaded
-            return LoadedModel(_sharing(kept.model), kept.tokenizer)
+            kept = self._kept
+            if not _has_room_beside(kept.loaded.model):
+                self._kept = None
+                return kept.loaded  # nobody has changed it, and nobody else will hold it
+            if kept.checksums is None and _outside():
+                kept.checksums = _checksums(kept.loaded.model)
+            return LoadedModel(_sharing(kept.loaded.model), kept.loaded.tokenizer)
 
 
-class _Kept(NamedTuple):
+@dataclass
+class _Kept:
     key: str
     loaded: LoadedModel
     versions: list[int]
+    checksums: list[int] | None = None
+    """Taken before code from outside gets the model for the first time."""
 
     def was_written(self) -> bool:
         """Whether somebody who shares a matrix changed it in place since."""
-        if written := _versions(self.loaded.model) != self.versions:
+        written = _versions(self.loaded.model) != self.versions or (
+            self.checksums is not None and _checksums(self.loaded.model) != self.checksums
+        )
+        if written:
             log.warning("A weight of the dense model was changed in place, by a method or stage; it is read again")
         return written
 
 
 def _versions(model: Any) -> list[int]:
     return [parameter._version for parameter in model.parameters()]
+
+
+def _checksums(model: Any) -> list[int]:
+    """Of every matrix's bytes, about 3 GB a second and thread."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # zlib lets other threads run
+        return list(pool.map(_checksum, (parameter for parameter in model.parameters() if parameter.dim() > 1)))
+
+
+def _checksum(matrix: Any) -> int:
+    return zlib.crc32(matrix.detach().cpu().contiguous().view(torch.uint8).numpy())
+
+
+def _outside() -> bool:
+    """Whether this process has methods, stages or the like that are not ours."""
+    return any(not cls.__module__.startswith("core.") for cls in _descendants(Component))
+
+
+def _descendants(cls: type[Any]) -> Iterator[type[Any]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _descendants(child)
 
 
 def _sharing(model: Any) -> Any:
