@@ -11,6 +11,7 @@ from core.allocation.balance import balance, block_means, complete, sizes_of, sp
 from core.allocation.base import Allocation, InSpectra, Measured, Measuring, Probe
 from core.errors import InputError
 from core.lazy import torch
+from core.parallel import each_on_one_thread
 from core.profile import ModelProfile
 from core.reference import Reference
 from core.registry import ADVANCED, titled
@@ -97,10 +98,10 @@ class AlphaPruning(Allocation):
 
     def measure(self, probe: Probe) -> Measuring:
         measured = {}
-        for name, weight in probe.weights.items():
-            measured[name] = self._metric(weight)
+        for name, value in each_on_one_thread(lambda each: (each[0], self._metric(each[1])), probe.weights.items()):
+            measured[name] = value
             yield f"{name}: {self.metric}"
-        return measured
+        return {name: measured[name] for name in probe.weights}
 
     def _metric(self, weight: Float[torch.Tensor, "out in"]) -> float | None:
         values = eigenvalues(weight)

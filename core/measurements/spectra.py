@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
@@ -11,8 +11,6 @@ from core.events import Event, PhaseStarted, Progress
 from core.measurements.of_model import OfModel
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from core.measurements.base import Loader
     from core.models.effective import EffectiveWeight
     from core.store import Store
@@ -55,26 +53,31 @@ class Spectra(OfModel):
 
     def steps(self, store: Store, load: Loader) -> Generator[Event, None, None]:
         from core.models.effective import effective_names, effective_weights
+        from core.parallel import each_on_one_thread
         from core.spectra.metrics import METRICS
 
         loaded = yield from self.loading(store, load)
         names = effective_names(loaded.model)
         yield PhaseStarted(phase="Spectra", total=len(names))
-        known = store.module_spectra(self.id)  # of an attempt that was stopped
-        found: dict[str, np.ndarray] = {}
-        rows: list[dict[str, Any]] = []
-        for each in effective_weights(loaded.model):
-            spectrum = known.get(each.module) or self._spectrum(each)
-            if each.module not in known:
-                store.keep_module_spectrum(self.id, each.module, spectrum)
-            found[each.module] = spectrum.values
-            rows += spectrum.rows
+        found = store.module_spectra(self.id)  # of an attempt that was stopped
+        plain = self._plain(store)
+        wanted = (each for each in effective_weights(loaded.model) if each.module not in found)
+        for module, spectrum in each_on_one_thread(lambda each: (each.module, self._spectrum(each, plain)), wanted):
+            store.keep_module_spectrum(self.id, module, spectrum)
+            found[module] = spectrum
             yield Progress(done=len(found))
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame([row for name in names for row in found[name].rows])
         absent = dict.fromkeys(({*METRICS} | _OF_TAIL_AND_BULK) - {*table.columns}, float("nan"))
-        store.keep_spectra(self.id, found, table.assign(**absent))
+        store.keep_spectra(self.id, {name: found[name].values for name in names}, table.assign(**absent))
 
-    def _spectrum(self, each: EffectiveWeight) -> ModuleSpectrum:
+    def _plain(self, store: Store) -> Eigenvalues:
+        """The eigenvalues of the matrices as they are, where these are shuffled and those were measured before."""
+        plain = self.model_copy(update={"randomised": False})
+        return plain.read(store) if self.randomised and plain.known(store) else {}
+
+    def _spectrum(self, each: EffectiveWeight, plain: Eigenvalues) -> ModuleSpectrum:
+        import torch
+
         from core.spectra.esd import eigenvalues
         from core.spectra.randomised import random_distance, randomised_eigenvalues
         from core.spectra.table import all_figures
@@ -85,6 +88,8 @@ class Spectra(OfModel):
         values = (randomised_eigenvalues(weight) if self.randomised else eigenvalues(weight)).cpu()
         place = {"module": each.module, "block": each.block, "label": each.label, "rows": rows, "columns": columns}
         if self.randomised and values.any():
-            place["rand_distance"] = random_distance(eigenvalues(weight).cpu(), values)
+            known = plain.get(each.module)
+            ordered = eigenvalues(weight).cpu() if known is None else torch.from_numpy(known)
+            place["rand_distance"] = random_distance(ordered, values)
         figures = all_figures(values, rows, columns)
         return ModuleSpectrum(values.numpy(), [place | {"fit": fit} | row for fit, row in figures.items()])

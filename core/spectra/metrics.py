@@ -68,6 +68,24 @@ def metrics(values: Float[torch.Tensor, " n"], tail: Tail | None, bulk: Bulk | N
     positive = nonzero(values)
     if len(positive) == 0:
         return {}
+    found = _of_all(values, positive, bulk)
+    return found if tail is None else found | of_tail(positive, tail)
+
+
+def of_tail(positive: Float[torch.Tensor, " m"], tail: Tail) -> dict[str, float]:
+    """The metrics ``OF_THE_TAIL``. ``positive``: all eigenvalues above 0, ascending."""
+    log_largest = float(positive[-1].log10())
+    # The largest is taken out of the sum, so that a steep tail cannot overflow.
+    scaled = ((positive / positive[-1]) ** tail.alpha).sum().log10()
+    return {
+        "alpha": tail.alpha,
+        "D": tail.distance,
+        "alpha_weighted": tail.alpha * log_largest,
+        "log_alpha_norm": float(scaled) + tail.alpha * log_largest,
+    }
+
+
+def _of_all(values: torch.Tensor, positive: torch.Tensor, bulk: Bulk | None) -> dict[str, float]:
     total, largest = float(positive.sum()), float(positive[-1])
     shares = positive / total
     found = {
@@ -80,13 +98,6 @@ def metrics(values: Float[torch.Tensor, " n"], tail: Tail | None, bulk: Bulk | N
     if len(values) > 1:
         entropy = -(shares * shares.log()).sum() / torch.tensor(float(len(values))).log()
         found["entropy"] = float(entropy)
-    if tail is not None:
-        found["alpha"] = tail.alpha
-        found["D"] = tail.distance
-        found["alpha_weighted"] = tail.alpha * found["log_spectral_norm"]
-        # The largest is taken out of the sum, so that a steep tail cannot overflow.
-        scaled = ((positive / largest) ** tail.alpha).sum().log10()
-        found["log_alpha_norm"] = float(scaled) + tail.alpha * found["log_spectral_norm"]
     if bulk is not None:
         found["mp_softrank"] = bulk.high / largest
     return found

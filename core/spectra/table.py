@@ -11,8 +11,8 @@ from jaxtyping import Float
 from core.errors import InputError
 from core.spectra.esd import eigenvalues, nonzero
 from core.spectra.hill import FITS, Bound, Choice, Starts, all_starts, choose
-from core.spectra.marchenko_pastur import Bulk, fit_bulk
-from core.spectra.metrics import metrics
+from core.spectra.marchenko_pastur import fit_bulk
+from core.spectra.metrics import metrics, of_tail
 
 SMALL = 50
 """Eigenvalues below which a fit is a guess."""
@@ -45,14 +45,15 @@ def all_figures(
     row |= {"bulk_low": bulk.low, "bulk_high": bulk.high}
     if len(positive) < SMALL:
         row["note"] = f"Fewer than {SMALL} eigenvalues: the fit is a guess."
+    row |= metrics(values, None, bulk)
     starts = all_starts(positive)
-    return {name: row | _of_tail(values, starts, bulk, *fit) for name, fit in fits.items()}
+    return {name: row | _of_tail(starts, *fit) for name, fit in fits.items()}
 
 
-def _of_tail(values: torch.Tensor, starts: Starts, bulk: Bulk, fit: Choice, bound: Bound) -> dict[str, Any]:
+def _of_tail(starts: Starts, fit: Choice, bound: Bound) -> dict[str, Any]:
     try:
         tail = choose(starts, fit, bound)
     except InputError as problem:
-        return metrics(values, None, bulk) | {"note": str(problem)}
-    row = {"alpha_error": tail.standard_error, "xmin": tail.xmin, "tail_size": tail.size}
-    return row | metrics(values, tail, bulk)
+        return {"note": str(problem)}
+    place = {"alpha_error": tail.standard_error, "xmin": tail.xmin, "tail_size": tail.size}
+    return place | of_tail(starts.values, tail)

@@ -40,6 +40,24 @@ def test_eigenvalues_are_the_references(matrices, name):
     assert (ours - exact).abs().max() < len(ours) * 2.3e-16 * exact.max()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (300, 1100), (1100, 300), (129, 129), (7, 2000)])
+def test_eigenvalues_computed_piece_by_piece_are_the_squared_singular_values(shape):
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact = np.linalg.svd(weight.double().numpy(), compute_uv=False)[::-1] ** 2
+    for one in (weight, weight.T):
+        ours = eigenvalues(one).numpy()
+        assert abs(ours - exact).max() < 2.3e-16 * len(exact) * exact[-1]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_have_no_spectrum(value):
+    weight = torch.ones(200, 600)
+    weight[150, 599] = value
+    for one in (weight, weight.T):
+        with pytest.raises(InputError, match="not finite"):
+            eigenvalues(one)
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("name", ["W1", EMBEDDED])
 def test_tails_are_the_references(matrices, name, choice):

@@ -168,6 +168,8 @@ def test_a_randomised_spectrum_keeps_the_entries(shape):
     assert torch.equal(weight, before)
     assert float(found.sum()) == pytest.approx(float(weight.double().square().sum()), rel=1e-12)
     assert torch.equal(found, randomised_eigenvalues(weight, seed=3))
+    order = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(found, eigenvalues(weight.flatten()[order].view_as(weight)))  # whatever way it is made
     assert not torch.equal(found, randomised_eigenvalues(weight, seed=4))
     assert not torch.equal(found, eigenvalues(weight))
 

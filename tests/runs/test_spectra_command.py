@@ -175,7 +175,9 @@ def test_stopped_spectra_go_on_where_they_stopped(
     assert not spectra.known(store)
     asked: list[str] = []
     once = Spectra._spectrum
-    monkeypatch.setattr(Spectra, "_spectrum", lambda self, each: (asked.append(each.module), once(self, each))[1])
+    monkeypatch.setattr(
+        Spectra, "_spectrum", lambda self, each, plain: (asked.append(each.module), once(self, each, plain))[1]
+    )
     measure_now(spectra, store)
     table, values = spectra.table(store, "peak"), spectra.read(store)
     assert len(asked) == len(table) - 5
@@ -185,6 +187,21 @@ def test_stopped_spectra_go_on_where_they_stopped(
     measure_now(spectra, whole)
     pd.testing.assert_frame_equal(table, spectra.table(whole, "peak"))
     assert all(np.array_equal(values[name], found) for name, found in spectra.read(whole).items())
+
+
+def test_shuffled_spectra_take_the_plain_ones_from_the_store(
+    tiny_folder: Callable[..., Path], tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = parse_source(str(tiny_folder()))
+    dense = Spectra(model=model, revision=model.revision_key())
+    alone = Store.open(Settings(home=tmp_path / "another"))
+    measure_now(dense.shuffled, alone)
+    measure_now(dense, store)
+    monkeypatch.setattr(
+        "core.spectra.esd.eigenvalues", None
+    )  # those of the plain matrices; the shuffled have their own
+    measure_now(dense.shuffled, store)
+    pd.testing.assert_frame_equal(dense.shuffled.table(store, "peak"), dense.shuffled.table(alone, "peak"))
 
 
 def test_values_that_cannot_be_read_are_one_sentence(tiny_folder: Callable[..., Path]) -> None:
