@@ -30,11 +30,13 @@ class DenseModels:
     kept one: a run leaves nothing behind, however it ends, and there is nothing to restore. That is safe as long as nobody
     writes into a matrix in place; everything in core writes through ``write_weight``, which puts a new one there. Where
     something did write, torch's version counters tell, and the model is read again. They do not see what goes through
-    ``.data`` or numpy, so where code from outside (a plugin) is there, the matrices' checksums are compared as well.
+    ``.data`` or numpy, so where code from outside (a plugin) is there, the matrices' checksums are compared as well; or,
+    where the matrices are maps of their file, nothing is kept, since a new map is there sooner than the checksums.
 
-    What keeping costs: the matrices that a run replaces exist twice while it runs, so at most the model's size. A matrix
-    that stands in memory as in its safetensors file is a map of that file, so even that is page cache, which the system
-    takes back when it must. One model is kept; it goes before another is loaded, and when memory has no room beside it.
+    What keeping costs: the matrices that a run replaces exist twice while it runs, so at most the model's size. Matrices
+    that are maps of their file (safetensors, loaded on the CPU in the data type they are stored in) are page cache, which
+    the system takes back when it must. One model is kept; it goes before another is loaded, and when memory has no room
+    beside it. ``python -m benchmarks.reuse`` has the seconds.
     """
 
     def __init__(self) -> None:
@@ -45,15 +47,19 @@ class DenseModels:
         """The model of ``source``, to be changed at will. Raises InputError as ``ModelSource.load`` does."""
         key = f"{source.canonical()} {source.revision_key()}"
         with self._lock:
-            if self._kept is None or self._kept.key != key or self._kept.was_written():
+            outside = _outside()
+            if self._kept is None or not self._kept.serves(key, outside):
                 self._kept = None  # before the next is loaded: there may be no room for both
                 loaded = source.load()
-                self._kept = _Kept(key, loaded, _versions(loaded.model))
+                mapped = _mapped(loaded.model)
+                if outside and mapped:
+                    return loaded
+                self._kept = _Kept(key, loaded, _versions(loaded.model), mapped)
             kept = self._kept
             if not _has_room_beside(kept.loaded.model):
                 self._kept = None
-                return kept.loaded  # nobody has changed it, and nobody else will hold it
-            if kept.checksums is None and _outside():
+                return kept.loaded
+            if outside and kept.checksums is None:
                 kept.checksums = _checksums(kept.loaded.model)
             return LoadedModel(_sharing(kept.loaded.model), kept.loaded.tokenizer)
 
@@ -63,8 +69,13 @@ class _Kept:
     key: str
     loaded: LoadedModel
     versions: list[int]
+    mapped: bool
     checksums: list[int] | None = None
     """Taken before code from outside gets the model for the first time."""
+
+    def serves(self, key: str, outside: bool) -> bool:
+        """Whether it is the model of ``key``, as it was read, and may be shared with code from outside, where there is any."""
+        return self.key == key and not (outside and self.mapped) and not self.was_written()
 
     def was_written(self) -> bool:
         """Whether somebody who shares a matrix changed it in place since."""
@@ -88,6 +99,14 @@ def _checksums(model: Any) -> list[int]:
 
 def _checksum(matrix: Any) -> int:
     return zlib.crc32(matrix.detach().cpu().contiguous().view(torch.uint8).numpy())
+
+
+def _mapped(model: Any) -> bool:
+    """Whether every matrix lies in memory that torch did not make itself, which is that of the mapped file.
+
+    Told right after loading only: torch says the same of its own memory once numpy has seen it.
+    """
+    return not any(parameter.untyped_storage().resizable() for parameter in model.parameters() if parameter.dim() > 1)
 
 
 def _outside() -> bool:

@@ -19,6 +19,12 @@ from core.store import Store
 Configs = Callable[..., RunConfig]
 
 
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever classes other tests of this process define; ``test_reuse`` has what plugins may do."""
+    monkeypatch.setattr("core.models.dense._outside", lambda: False)
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[ModelSource]:
     """The sources that are read from disk."""

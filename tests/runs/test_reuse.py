@@ -28,6 +28,7 @@ from core.store import Run, Store
 from core.worker import run_attempt
 from tests.runs.peer import ROOT
 
+really_outside = dense._outside
 Configs = Callable[..., RunConfig]
 Folders = Callable[..., Path]
 Changes = dict[str, Any]
@@ -83,21 +84,30 @@ class Scribbler(Magnitude):
 
 
 class Crasher(Magnitude):
-    """Fails in the second block, with its hands in the weights."""
+    """Fails in the second block, with its hands in the weights if it is told so."""
 
     name: ClassVar[str] = "crasher"
     calls: ClassVar[list[int]] = []
+    writes: ClassVar[bool] = True
 
     def prune(self, weight: Any, stats: Any, pattern: Any, sparsity: float) -> Any:
         self.calls.append(1)
         if len(self.calls) > 9:
-            weight.data.mul_(0)
+            if self.writes:
+                weight.data.mul_(0)
             raise ZeroDivisionError
         return super().prune(weight, stats, pattern, sparsity)
 
 
+@pytest.fixture(autouse=True)
+def only_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This file's methods are from outside; most tests are about what happens where there are none."""
+    monkeypatch.setattr(dense, "_outside", lambda: False)
+
+
 @pytest.fixture
-def plugins(clean_registries: None) -> None:
+def plugins(clean_registries: None, only_core: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "_outside", really_outside)
     for method in (Scribbler, Crasher):
         Method.registry.add(method.name, method)
     Crasher.calls.clear()
@@ -148,7 +158,7 @@ def first_of(kind: type[Event], number: int) -> Callable[[Event], bool]:
     return reached
 
 
-ENDS = {
+ENDS: dict[str, tuple[Any, int]] = {
     "before the first module": (BlockStarted, 1),
     "within the first block": (ModulePruned, 3),
     "when matrices are factors": (ModuleEvent, 9),
@@ -178,7 +188,7 @@ def test_factors_and_buffers_of_one_run_are_not_the_next_ones(config: Configs, t
     """What a run may do to a model beside its weights: other modules, hooks, gradients, buffers, config."""
     source, models = LocalFolder(path=str(tiny_folder("gpt2"))), DenseModels()
     expected = anatomy(source.load().model)
-    model = models.load(source).model
+    model: Any = models.load(source).model
     model.register_forward_hook(lambda *call: None)
     model.train()
     model.config.vocab_size = 7
@@ -198,39 +208,73 @@ def test_factors_and_buffers_of_one_run_are_not_the_next_ones(config: Configs, t
 # Code from outside ----------------------------------------------------------------------------------------------------
 
 
-def test_a_plugin_that_writes_past_the_version_counters_is_noticed(
-    plugins: None, config: Configs, store: Store, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("kept_before", [True, False])
+def test_a_plugin_that_writes_past_the_version_counters_changes_no_later_model(
+    kept_before: bool,
+    mapped: bool,
+    plugins: None,
+    config: Configs,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Also where the model was kept, and handed out, before the plugin was there."""
+    """Also where the model was kept before the plugin was there. Not mapped: it is kept, with checksums."""
     wanted, models = config("scribbler"), DenseModels()
     expected = anatomy(wanted.model.load().model)
-    models.load(wanted.model)
+    if not mapped:
+        monkeypatch.setattr(dense, "_mapped", lambda model: False)
+    if kept_before:
+        with monkeypatch.context() as patch:
+            patch.setattr(dense, "_outside", lambda: False)
+            earlier = models.load(wanted.model).model
     in_worker(wanted, store, models)
-    assert models._kept is not None
-    versions = [parameter._version for parameter in models._kept.loaded.model.parameters()]
-    assert versions == models._kept.versions, "the counters do see it; then the checksums are not needed"
+    if models._kept is not None:
+        kept = models._kept.loaded.model
+        assert differing(anatomy(kept), expected), "the plugin wrote nothing"
+        assert [parameter._version for parameter in kept.parameters()] == models._kept.versions, "past the counters"
+    assert (models._kept is None) == mapped
     assert differing(anatomy(models.load(wanted.model).model), expected) == []
-    assert "changed in place" in caplog.text
+    assert ("changed in place" in caplog.text) == (not mapped)
+    if kept_before and mapped:
+        assert differing(anatomy(earlier), expected) == [], "a model that another thread may work with"
 
 
-def test_a_plugin_that_fails_leaves_nothing_behind(plugins: None, config: Configs, store: Store) -> None:
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_plugin_that_fails_leaves_nothing_behind(
+    mapped: bool, plugins: None, config: Configs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted, models = config("crasher"), DenseModels()
     expected = anatomy(wanted.model.load().model)
+    if not mapped:
+        monkeypatch.setattr(dense, "_mapped", lambda model: False)
     with pytest.raises(ZeroDivisionError):
         in_worker(wanted, store, models)
     assert store.runs()[0].status == "failed"
     assert differing(anatomy(models.load(wanted.model).model), expected) == []
 
 
-def test_checksums_are_taken_only_where_there_is_code_from_outside(
-    config: Configs, monkeypatch: pytest.MonkeyPatch
+def test_a_model_as_its_file_stores_it_is_a_map_of_the_file(tiny_folder: Folders) -> None:
+    path = str(tiny_folder())
+    assert dense._mapped(LocalFolder(path=path).load().model)
+    assert not dense._mapped(LocalFolder(path=path, dtype="bfloat16").load().model)
+
+
+def test_a_converted_model_is_kept_beside_plugins_that_behave(
+    plugins: None, tiny_folder: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    models, source = DenseModels(), LocalFolder(path=str(tiny_folder()), dtype="bfloat16")
+    expected = anatomy(models.load(source).model)
+    monkeypatch.setattr(LocalFolder, "load", lambda source: pytest.fail("it was read again"))
+    assert differing(anatomy(models.load(source).model), expected) == []
+
+
+def test_without_plugins_no_checksum_is_taken(config: Configs, monkeypatch: pytest.MonkeyPatch) -> None:
     models, source = DenseModels(), config().model
-    assert dense._outside(), "the methods of this file"
-    monkeypatch.setattr(dense, "_outside", lambda: False)
     monkeypatch.setattr(dense, "_checksums", lambda model: pytest.fail("a checksum was taken"))
     for _ in range(3):
         models.load(source)
+    assert really_outside(), "the methods of this file"
 
 
 def test_core_alone_has_no_code_from_outside() -> None:
@@ -259,8 +303,7 @@ def test_a_kept_model_is_given_away_when_memory_becomes_scarce(
     models, source = DenseModels(), config().model
     expected = anatomy(source.load().model)
     models.load(source)
-    assert models._kept is not None
-    kept = models._kept.loaded.model
+    kept = vars(models)["_kept"].loaded.model
     monkeypatch.setattr(dense, "_has_room_beside", lambda model: False)
     given = models.load(source).model
     assert given is kept
@@ -290,41 +333,60 @@ def in_fresh_process(wanted: RunConfig, home: Path) -> tuple[Run, Store]:
     return store.run(done.stdout.split()[-1]), store
 
 
+WORKERS: dict[str, dict[str, Any]] = {
+    "core alone": {"_outside": lambda: False},
+    "a plugin, and maps of a file": {},
+    "a plugin, and checksums": {"_mapped": lambda model: False},
+}
+
+
 def test_runs_of_one_worker_are_those_of_fresh_processes(
-    plugins: None, config: Configs, store: Store, tmp_path: Path
+    plugins: None, config: Configs, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a factor stage, a cancelled run and a plugin that failed; masks, weights and figures to the last bit."""
-    factors = {"stages": ({"stage": "low_rank", "modules": "*self_attn*"},)}
-    compared = [
+    wanted = [
         with_changes(config("sparsegpt"), {"allocation": "sensitivity"}),
         with_changes(config("wanda"), {"stages": ("barber", "low_rank")}),
     ]
-    models = DenseModels()
+    fresh = [in_fresh_process(each, tmp_path / f"fresh-{number}") for number, each in enumerate(wanted)]
+    for worker, patches in WORKERS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(Crasher, "writes", "_outside" not in patches)
+            for name, changed in patches.items():
+                patch.setattr(dense, name, changed)
+            models = DenseModels()
+            _runs_that_end_in_every_way(config, store, models)
+            for each, (there, other) in zip(wanted, fresh, strict=True):
+                here = in_worker(each, store, models)
+                assert differing(left_by(here, store), left_by(there, other)) == [], worker
+    for _, other in fresh:
+        other.close()
+
+
+def _runs_that_end_in_every_way(config: Configs, store: Store, models: DenseModels) -> None:
+    factors = {"stages": ({"stage": "low_rank", "modules": "*self_attn*"},)}
     in_worker(with_changes(config(), factors), store, models)
 
     def cancel(event: Event) -> None:
-        if isinstance(event, ModulePruned):
+        if isinstance(event, BlockFinished):
             store.request_cancel(store.active()[0].id)
 
     with pytest.raises(Cancelled):
         in_worker(with_changes(config("wanda", sparsity=0.7), factors), store, models, cancel)
+    Crasher.calls.clear()
     with pytest.raises(ZeroDivisionError):
         in_worker(config("crasher"), store, models)
-    for number, wanted in enumerate(compared):
-        here = in_worker(wanted, store, models)
-        there, other = in_fresh_process(wanted, tmp_path / f"fresh-{number}")
-        assert here.result is not None
-        assert there.result is not None
-        assert here.id == there.id
-        for figure in ("dense_perplexity", "perplexity", "sparsity", "figures"):
-            assert getattr(here.result, figure) == getattr(there.result, figure), figure
-        assert store.modules(here.id).drop(columns="seconds").equals(other.modules(there.id).drop(columns="seconds"))
-        for found, expected in (
-            (store.masks(here.id), other.masks(there.id)),
-            (store.survivors(here.id), other.survivors(there.id)),
-        ):
-            assert found
-            assert expected
-            assert found.keys() == expected.keys()
-            assert all(torch.equal(found[name], expected[name]) for name in found)
-        other.close()
+
+
+def left_by(run: Run, store: Store) -> dict[str, Any]:
+    assert run.result is not None
+    survivors = store.survivors(run.id)
+    assert survivors
+    table = store.modules(run.id).drop(columns="seconds")
+    return {
+        "id": run.id,
+        "figures": run.result.model_dump(include={"dense_perplexity", "perplexity", "sparsity", "figures"}),
+        **{f"modules {column}": repr(table[column].tolist()) for column in table},
+        **{f"mask {name}": contents(mask) for name, mask in store.masks(run.id).items()},
+        **{f"survivors {name}": contents(weights) for name, weights in survivors.items()},
+    }
