@@ -10,6 +10,9 @@ from pydantic import BaseModel
 from core.config import Identity
 from core.search.search import Search
 
+FILE = "searches.sqlite3"
+"""In the store's home: Optuna's own database, in which the searches are kept."""
+
 State = Literal["waiting", "running", "finished", "failed"]
 """*running* also stands for a trial that was stopped; it is taken up again when the search goes on."""
 

@@ -19,12 +19,11 @@ from optuna.trial import FrozenTrial, TrialState
 from core.config import Identity
 from core.errors import InputError, NotFound
 from core.search.mutation import Sparsities, mutated
-from core.search.records import SearchRecord, State, Trial, parent_of
+from core.search.records import FILE, SearchRecord, State, Trial, parent_of
 from core.search.search import Search
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-FILE = "searches.sqlite3"
 _STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",

@@ -14,8 +14,8 @@ from core.errors import InputError, NotFound
 from core.patterns import MixedNM
 from core.search import Search
 from core.search.mutation import Bounds, Sparsities, block_sizes, by_block, mutated, within
-from core.search.records import SearchRecord, State, Trial, parent_of
-from core.search.studies import FILE, Studies, known_searches, open_studies
+from core.search.records import FILE, SearchRecord, State, Trial, parent_of
+from core.search.studies import Studies, known_searches, open_studies
 from tests.core.profiles import profile_of
 
 IDENTITY = Identity(model_revision="r", calibration_fingerprint="c", evaluation_fingerprint="e")
