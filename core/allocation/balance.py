@@ -14,13 +14,15 @@ HIGHEST = 0.99
 """No module is asked to lose more, unless the whole model is."""
 
 
-def balance(wishes: Mapping[str, float], sizes: Mapping[str, int], target: float) -> dict[str, float]:
+def balance(
+    wishes: Mapping[str, float], sizes: Mapping[str, int], target: float, highest: float = HIGHEST
+) -> dict[str, float]:
     """Sparsities proportional to ``wishes`` (≥ 0) whose mean, weighted by ``sizes``, is ``target``.
 
     What would leave [0, highest] stays at its end, and the others share the rest in proportion to their wishes. Raises
     InputError where no wish above 0 is left to take the rest.
     """
-    highest = max(HIGHEST, target)
+    highest = max(highest, target)
     total = sum(sizes.values())
     clamped: set[str] = set()
     while True:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from core.cli.measure_commands import allocate, evaluate, generate, scores, spectra
 from core.cli.options import RunCommand, config_values
+from core.cli.search_commands import search, searches
 from core.cli.sweep_commands import compare, sweep, sweeps
 from core.cli.zero_shot import zero_shot
 from core.disk import writing
@@ -145,7 +146,7 @@ def methods(bibtex: bool) -> None:
         console.print(table)
 
 
-for command in (sweep, sweeps, compare, spectra, scores, allocate, evaluate, generate, zero_shot):
+for command in (sweep, sweeps, search, searches, compare, spectra, scores, allocate, evaluate, generate, zero_shot):
     main.add_command(command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -81,6 +81,13 @@ class GenerateCommand(ModelCommand):
         how = {name: info for name, info in Generation.model_fields.items() if name != "prompt"}
         options = [_option(name.replace("_", "-"), info) for name, info in how.items()]
         return [*super().get_params(ctx), *_made(options)]
+
+
+def field_options(model: type[BaseModel], skip: Collection[str] = ()) -> list[click.Parameter]:
+    """One option for each field of ``model``; what is not given is None."""
+    return _made(
+        [_option(name.replace("_", "-"), info) for name, info in model.model_fields.items() if name not in skip]
+    )
 
 
 def _parameters() -> list[click.Parameter]:

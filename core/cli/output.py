@@ -73,12 +73,13 @@ class SweepBar(ProgressBar):
         self._begun, self._points = finished, points
         self._all = self._progress.add_task("Points", total=points, completed=finished)
 
-    def begin(self, title: str) -> Self:
-        """The next point: its events are this bar's from now on."""
+    def begin(self, title: str, finished: int | None = None) -> Self:
+        """The next point, with ``finished`` before it: its events are this bar's from now on."""
         for task in self._progress.task_ids:
             if task != self._all:
                 self._progress.remove_task(task)
         self._task = None
+        self._begun = self._begun if finished is None else finished
         self._progress.update(self._all, completed=self._begun)
         self._begun += 1
         self._progress.console.print(f"{self._begun} of {self._points}: {title}", markup=False)

@@ -49,6 +49,11 @@ class Store(Findings, Moving):
         policy = policy or settings()
         return cls(open_database(policy.database_url, policy.home), policy.artifacts, policy)
 
+    @property
+    def home(self) -> Path:
+        """The folder in which all of it lies that is no database elsewhere."""
+        return self._policy.home
+
     def close(self) -> None:
         self._engine.dispose()
 

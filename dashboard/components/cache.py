@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from core.measurements.zero_shot import ZeroShot
 from core.models.profiles import stored_profile
 from core.models.sources import ModelSource
 from core.profile import ModelProfile
+from core.search.records import FILE, SearchRecord
 from core.store import Run, Store
 from core.sweeps import LeftOut, Sweep
 from core.sweeps.points import Point, settle
@@ -189,6 +191,19 @@ def _measured(config: str, identity: str) -> dict[str, float | None]:
     if found is None:
         raise _NotMeasured
     return found
+
+
+def searches() -> list[SearchRecord]:
+    """All searches for an allocation, the latest first; read again when their file has changed."""
+    file = store().home / FILE
+    return _searches(str(file.parent), file.stat().st_mtime_ns) if file.exists() else []
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _searches(home: str, changed: int) -> list[SearchRecord]:
+    from core.search.studies import known_searches
+
+    return known_searches(Path(home))
 
 
 def forget_measured() -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from pydantic import ValidationError
 
 from core.allocation import Allocation, allocate
+from core.allocation.balance import TOLERANCE
 from core.allocation.manual import Manual
 from core.allocation.table import as_csv, as_json, condensed, read_sparsities
 from core.config import RunConfig
@@ -17,8 +18,12 @@ from core.measurements.allocation import AllocationBasis
 from core.measurements.spectra import Spectra
 from core.patterns import MixedNM, Unstructured
 from core.profile import ModelProfile, ModuleInfo
-from dashboard.components import cache, forms, measuring, plan, plot
+from core.search.records import SearchRecord, Trial
+from dashboard.components import cache, forms, measuring, options, plan, plot, text
 from dashboard.components.charts.allocation import BlockSparsity, allocation_lines
+
+_SEARCH, _NO_SEARCH = "studio_search", "none"
+_FOUND = "Best of the search"
 
 
 def show(config: RunConfig, profile: ModelProfile) -> None:
@@ -41,6 +46,7 @@ def _studio(config: RunConfig, profile: ModelProfile) -> None:
             default=["uniform", "alpha_pruning"],
             brief=True,
         )
+        searched = _searched(config)
     found: dict[str, dict[str, float]] = {}
     configs: dict[str, RunConfig] = {}
     with right:
@@ -52,6 +58,11 @@ def _studio(config: RunConfig, profile: ModelProfile) -> None:
                     configs[wanted.allocation.title] = wanted
             except (InputError, ValidationError) as error:
                 st.error(explain(error), icon=":material/error:")
+        if searched and searched.best:
+            wanted = _config(config, searched.search.trial(searched.best.sparsities).allocation.dump(), target, pattern)
+            if (sparsities := _of_search(wanted, profile)) is not None:
+                found[_FOUND], configs[_FOUND] = sparsities, wanted
+                st.caption(_told(searched, searched.best, target))
         if found:
             _compare(found, profile, target)
     if found:
@@ -80,6 +91,45 @@ def _target() -> tuple[float, Unstructured | MixedNM]:
     if not mixed:
         return target, Unstructured()
     return min(max(round(target * 8), 1), 7) / 8, MixedNM()
+
+
+def _searched(config: RunConfig) -> SearchRecord | None:
+    """The choice of a search on the config's model whose best is drawn; None, without a question, where there is none."""
+    model = config.model.canonical()
+    records = {one.id: one for one in cache.searches() if one.best and one.search.base.model.canonical() == model}
+    if not records and _SEARCH not in st.query_params:
+        return None
+    titles = {_NO_SEARCH: "None"} | {
+        record.id: f"{record.search.title} · {record.ended} trials · {text.when(record.created_at)}"
+        for record in records.values()
+    }
+    chosen = options.select(
+        "Best of a search",
+        _SEARCH,
+        titles,
+        _NO_SEARCH,
+        help="Searches try allocations one after another, each as a run of its own: python -m core search.",
+    )
+    return records.get(chosen)
+
+
+def _of_search(config: RunConfig, profile: ModelProfile) -> dict[str, float] | None:
+    try:
+        return allocate(config.allocation, config.pattern, profile, config.sparsity)
+    except InputError as error:
+        st.error(explain(error), icon=":material/error:")
+        return None
+
+
+def _told(record: SearchRecord, best: Trial, target: float) -> str:
+    """What the search found, and what the studio makes of it."""
+    first = next(trial for trial in record.trials if trial.perplexity is not None)
+    searched = record.search.base.sparsity
+    scaled = "" if abs(searched - target) < TOLERANCE else f", here scaled to {target:.4g}"
+    return (
+        f"{_FOUND}: perplexity {best.perplexity:.2f} (trial {best.number + 1} of {record.ended}); "
+        f"{first.start or 'the first'} {first.perplexity:.2f}. Searched at {searched:.4g}{scaled}."
+    )
 
 
 def _config(config: RunConfig, allocation: dict[str, Any], target: float, pattern: Unstructured | MixedNM) -> RunConfig:
@@ -139,7 +189,8 @@ def _compare(found: dict[str, dict[str, float]], profile: ModelProfile, target: 
 
 
 def _use(found: dict[str, dict[str, float]], configs: dict[str, RunConfig], profile: ModelProfile) -> None:
-    first = next((name for name, config in configs.items() if config.allocation.measures), next(iter(found)))
+    measured = (name for name, config in configs.items() if config.allocation.measures)
+    first = _FOUND if _FOUND in found else next(measured, next(iter(found)))
     name = st.segmented_control(
         "Take",
         list(found),
