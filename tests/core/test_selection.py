@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from core.selection import is_finite, smallest, trues, trues_by_row
+from core.selection import _SAMPLE, LONG, is_finite, masked, masked_, smallest, trues, trues_by_row
 
 
 def sorted_out(scores: np.ndarray, count: int) -> np.ndarray:
@@ -31,6 +31,25 @@ def test_smallest_is_a_stable_sort(groups, size, levels, seed, share, across):
     count = int(size * share)
     given_as = torch.from_numpy(scores.T.copy()).T if across else torch.from_numpy(scores)
     np.testing.assert_array_equal(smallest(given_as, count).numpy(), sorted_out(scores, count))
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.3, 0.5, 0.9999])
+@pytest.mark.parametrize("kind", ["distinct", "few levels", "one level", "what a sample misses", "infinite ends"])
+def test_long_rows(kind, share):
+    """Their cut is looked for between bounds from a sample, which may see nothing of what lies between its entries."""
+    generator, size = np.random.default_rng(5), 3 * LONG
+    scores = generator.standard_normal((2, size)).astype(np.float32)
+    if kind == "few levels":
+        scores = scores.round()
+    elif kind == "one level":
+        scores[:] = 1
+    elif kind == "what a sample misses":
+        step = (size // _SAMPLE) | 1
+        scores[:, ::step] += 100
+    elif kind == "infinite ends":
+        scores[:, :1000], scores[:, -1000:] = np.inf, -np.inf
+    count = int(size * share)
+    np.testing.assert_array_equal(smallest(torch.from_numpy(scores), count).numpy(), sorted_out(scores, count))
 
 
 def test_infinite_scores_have_their_place():
@@ -57,6 +76,15 @@ def test_counts(shape):
     mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.4
     assert trues_by_row(mask).tolist() == [sum(row) for row in mask.tolist()]
     assert trues(mask) == sum(map(sum, mask.tolist()))
+
+
+def test_a_weight_under_a_mask():
+    weight, keep = torch.tensor([[1.5, -2.0], [3.0, torch.inf]]), torch.tensor([[True, False], [False, True]])
+    expected = torch.tensor([[1.5, 0.0], [0.0, torch.inf]])
+    assert torch.equal(masked(weight, keep), expected)
+    assert torch.equal(weight, torch.tensor([[1.5, -2.0], [3.0, torch.inf]])), "left as it is"
+    assert masked_(weight, keep) is weight
+    assert torch.equal(weight, expected)
 
 
 def test_finite():
