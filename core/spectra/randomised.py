@@ -31,9 +31,8 @@ def _order(count: int, seed: int) -> Int[torch.Tensor, " count"]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-_kept_order = lru_cache(maxsize=8)(
-    _order
-)  # all modules of one shape share it; making it takes as long as their Gram matrix
+# All modules of one shape share it; making it takes as long as their Gram matrix.
+_kept_order = lru_cache(maxsize=8)(_order)
 
 
 def random_distance(values: Float[torch.Tensor, " n"], randomised: Float[torch.Tensor, " n"]) -> float:
