@@ -31,7 +31,8 @@ class DenseModels:
     writes into a matrix in place; everything in core writes through ``write_weight``, which puts a new one there. Where
     something did write, torch's version counters tell, and the model is read again. They do not see what goes through
     ``.data`` or numpy, so where code from outside (a plugin) is there, the matrices' checksums are compared as well; or,
-    where the matrices are maps of their file, nothing is kept, since a new map is there as soon as the checksums and safe by itself.
+    where the matrices are maps of their file, nothing is kept, since a new map is there as soon as the checksums and safe
+    by itself.
 
     What keeping costs: the matrices that a run replaces exist twice while it runs, so at most the model's size. Matrices
     that are maps of their file (safetensors, loaded on the CPU in the data type they are stored in) are page cache, which
