@@ -95,7 +95,7 @@ class Unstructured(Pattern):
         if self.group == "auto":
             raise InputError("group = 'auto' has no meaning without a method; choose layer, output or input.")
         if self.group == "input":
-            return ~smallest(scores.T, int(scores.shape[0] * sparsity)).T
+            return ~smallest(scores.T, int(scores.shape[0] * sparsity)).T.contiguous()
         groups = scores.reshape(1, -1) if self.group == "layer" else scores
         return ~smallest(groups, int(groups.shape[1] * sparsity)).reshape(scores.shape)
 
