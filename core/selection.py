@@ -69,18 +69,9 @@ def _cut_of_long(row: Float[np.ndarray, " size"], count: int) -> np.float32:
 def _leave_out_late_ties(ties: torch.Tensor, marked: torch.Tensor, count: int) -> None:
     """Unmarks, of the scores that equal their row's cut, those for which no room is left: the row's last ones."""
     room = trues_by_row(ties) - (trues_by_row(marked) - count)
-    row, column = _places(ties)
+    row, column = ties.nonzero(as_tuple=True)
     late = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row) >= room[row]
     marked[row[late], column[late]] = False
-
-
-def _places(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of each True, row by row."""
-    if mask.device.type != "cpu":
-        row, column = mask.nonzero(as_tuple=True)
-        return row, column
-    flat = torch.from_numpy(np.flatnonzero(mask.numpy()))
-    return flat // mask.shape[1], flat % mask.shape[1]
 
 
 def masked(weight: Float[torch.Tensor, "out in"], keep: Bool[torch.Tensor, "out in"]) -> Float[torch.Tensor, "out in"]:

@@ -21,8 +21,9 @@ from core.methods.base import Pruned
 from core.methods.rounding import Grid, fit_grid
 from core.products import add_square, mirror
 from core.registry import ADVANCED
-from core.selection import is_finite, masked_, refuse_nan, smallest
+from core.selection import masked_, refuse_nan, smallest
 from core.statistics import InputStatistics
+from core.statistics.gram import finite_gram
 
 Choose: TypeAlias = Callable[[int, "torch.Tensor"], "torch.Tensor"]
 """(first column, saliency [out, columns]) -> keep [out, columns]."""
@@ -91,11 +92,7 @@ class SweepOptions(BaseModel, frozen=True):
 
     def factor(self, stats: InputStatistics) -> Float[torch.Tensor, "in in"]:
         """The inverse factor of the inputs' Gram matrix, once for all modules that share them. Raises InputError."""
-        gram = stats["gram"]
-        if not is_finite(gram):
-            raise InputError(
-                "The inputs hold values that are not finite; the model is broken, or its data type too small."
-            )
+        gram = finite_gram(stats)
         try:
             return stats.derived(("inverse_factor", self.damping), lambda: inverse_factor(gram, self.damping))
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -196,7 +193,7 @@ def _invert(h: Float[torch.Tensor, "in in"], u: Float[torch.Tensor, "in in"]) ->
 
 def _upper_times(u: Float[torch.Tensor, "n n"], a: Float[torch.Tensor, "n k"]) -> Float[torch.Tensor, "n k"]:
     """``u @ a`` without the quarter of ``u`` that is zero."""
-    half, product = len(u) // 2, torch.empty(a.shape, device=a.device)
+    half, product = len(u) // 2, a.new_empty(a.shape)
     torch.mm(u[:half], a, out=product[:half])
     torch.mm(u[half:, half:], a[half:], out=product[half:])
     return product

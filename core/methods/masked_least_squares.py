@@ -12,12 +12,13 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field
 
-from core.errors import InputError
 from core.lazy import torch
 from core.methods.base import Pruned
 from core.patterns import Pattern, Unstructured
 from core.registry import ADVANCED
+from core.selection import masked
 from core.statistics import InputStatistics
+from core.statistics.gram import finite_gram
 
 SMALL = 256
 """Matrices of so many inputs or fewer are solved to the end, since a step on them costs next to nothing."""
@@ -94,11 +95,7 @@ class ADMMOptions(BaseModel, frozen=True):
 
     def space(self, stats: InputStatistics) -> Space:
         """Of one input, made once for all modules that read it. Raises InputError where it is not finite."""
-        gram = stats["gram"]
-        if not gram.isfinite().all():
-            raise InputError(
-                "The inputs hold values that are not finite; the model is broken, or its data type too small."
-            )
+        gram = finite_gram(stats)
         scale = unit_scale(gram)
 
         def scaled() -> torch.Tensor:
@@ -166,7 +163,7 @@ class Gradual:
         left = 1 - (iteration + 1) / self._iterations
         if left <= 0:
             self.keep = self._pattern.keep(v.abs(), self._sparsity)
-            return v * self.keep
+            return masked(v, self.keep)
         share = self._sparsity * (1 - left**3)
         if isinstance(self._pattern, Unstructured) and self._pattern.group == "output":
             return above_row_cuts(v, share, iteration)

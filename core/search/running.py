@@ -88,7 +88,7 @@ def run_search(
 
 
 def _run(config: RunConfig, identity: Identity, store: Store, models: DenseModels, report: Report | None) -> None:
-    """Runs a trial here. Raises Cancelled; InputError where somebody else is at it; whatever the run raises."""
+    """Runs a trial here. Raises Cancelled, also where somebody else is at it; whatever the run raises."""
     attempt, new = store.submit(config, identity)
     if not new:
         raise Cancelled(f"run = {attempt.run_id} is {attempt.status} elsewhere.")

@@ -6,9 +6,11 @@ from typing import ClassVar
 
 from jaxtyping import Float
 
+from core.errors import InputError
 from core.lazy import torch
 from core.products import add_square, mirror
-from core.statistics.base import Statistic
+from core.selection import is_finite
+from core.statistics.base import InputStatistics, Statistic
 
 
 class Gram(Statistic):
@@ -29,3 +31,10 @@ class Gram(Statistic):
     def finish(self) -> Float[torch.Tensor, "in in"]:
         mirror(self._products)
         return self._products.mul_(2 / self.sequences)
+
+
+def finite_gram(stats: InputStatistics) -> Float[torch.Tensor, "in in"]:
+    """The Gram matrix of an input. Raises InputError where it holds NaN or infinity."""
+    if not is_finite(stats["gram"]):
+        raise InputError("The inputs hold values that are not finite; the model is broken, or its data type too small.")
+    return stats["gram"]

@@ -10,6 +10,15 @@ from core.errors import InputError
 from core.selection import _SAMPLE, LONG, is_finite, masked, masked_, smallest, trues, trues_by_row
 
 
+@pytest.fixture(params=["compiled", "in PyTorch"], autouse=True, scope="module")
+def both_ways(request):
+    """As on the CPU, and as other devices do it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "compiled":
+            patch.setattr("core.selection.runs_compiled", lambda tensor: False)
+        yield
+
+
 def sorted_out(scores: np.ndarray, count: int) -> np.ndarray:
     marked = np.zeros(scores.shape, dtype=bool)
     for row, places in zip(marked, np.argsort(scores, axis=1, kind="stable"), strict=True):
